@@ -1,0 +1,300 @@
+#include <epoll/loop/reactor.hpp>
+
+#include <cassert>
+
+// Two phases. epoll reports into an array, and a callback may destroy any source, also one whose
+// report stands further down in that array. So the array never meets user code: collect() turns all
+// of it into masks and an intrusive ready list, and only then dispatch() calls on_ready(). A source
+// that is destroyed meanwhile unlinks itself; a mask that is no longer wanted is masked out.
+//
+// Level-triggered, armed late and disarmed lazily. A wish goes to the kernel before the next wait, if
+// it still exists then. A wish that is gone stays armed until it is reported once in vain. In the
+// steady state of a server that means no epoll_ctl at all.
+//
+// EPOLLERR and EPOLLHUP cannot be muted. A source that wants nothing when one of them is reported
+// (its reading is paused, it has nothing to send) would be reported for ever, and the loop would
+// spin. It is taken out of epoll and comes back with its next wish.
+
+namespace epoll {
+
+namespace {
+
+constexpr std::size_t k_reports = 1024;
+constexpr Events k_failure = Events::error | Events::hang_up;
+constexpr Events k_both_ways = Events::readable | Events::writable;
+
+}  // namespace
+
+/// The reactor's own end of its Waker.
+class Reactor::WakeSource final : public Source {
+  public:
+    WakeSource(Reactor& reactor, const Waker& waker) : Source(reactor), waker_(waker) {
+        join(waker_.fd(), Events::readable);
+    }
+    ~WakeSource() { leave(); }
+
+  private:
+    void on_ready(Events) noexcept override { waker_.drain(); }
+    const Waker& waker_;
+};
+
+Reactor::Reactor()
+    : now_(Clock::now()),
+      room_(k_reports),
+      wake_source_(std::make_unique<WakeSource>(*this, waker_)) {}
+
+Reactor::~Reactor() {
+    wake_source_.reset();
+#ifndef NDEBUG
+    for (const Slot& slot : slots_) {
+        assert(slot.source == nullptr && "a source outlived its reactor");
+    }
+#endif
+}
+
+void Reactor::run() {
+    do {
+        run_turn(Timeout::forever());
+    } while (!stop_requested_.exchange(false));
+}
+
+void Reactor::run_turn(Timeout limit) {
+    finish_turn();  // what was asked for between two turns
+    apply_changes();
+    const std::size_t count = wait(limit);
+    now_ = Clock::now();
+    turns_.add(1);
+    events_.add(count);
+    for (std::size_t i = 0; i != count; ++i) {
+        collect(room_[i]);
+    }
+    take_posted();
+    run_deferred();
+    dispatch();
+    timers_fired_.add(timers_.fire(now_));
+    finish_turn();
+}
+
+void Reactor::stop() noexcept {
+    stop_requested_.store(true);
+    waker_.wake();
+}
+
+void Reactor::defer(Deferred& item) noexcept {
+    if (!item.is_linked()) {
+        deferred_.push_back(item);
+    }
+}
+
+void Reactor::before_wait(Deferred& item) noexcept {
+    if (!item.is_linked()) {
+        before_wait_.push_back(item);
+    }
+}
+
+void Reactor::post(Deferred& item) noexcept {
+    if (item.is_posted_.exchange(true)) {
+        return;
+    }
+    {
+        const std::lock_guard lock{posted_mutex_};
+        posted_.push_back(item);
+        has_posted_.store(true);
+    }
+    // Either this load sees the flag that wait() has set, or wait() sees has_posted_.
+    if (is_waiting_.load()) {
+        waker_.wake();
+    }
+}
+
+ReactorStatistics Reactor::statistics() const noexcept {
+    return {turns_.value(),   waits_.value(),        events_.value(),
+            changes_.value(), timers_fired_.value(), deferred_run_.value()};
+}
+
+std::uint32_t Reactor::take_slot(Source& source) {
+    if (free_slots_ == Source::k_no_slot) {
+        slots_.push_back({&source, 0, Source::k_no_slot});
+        return static_cast<std::uint32_t>(slots_.size() - 1);
+    }
+    const std::uint32_t slot = free_slots_;
+    free_slots_ = slots_[slot].next_free;
+    slots_[slot].source = &source;
+    return slot;
+}
+
+void Reactor::free_slot(std::uint32_t slot) noexcept {
+    slots_[slot].source = nullptr;
+    ++slots_[slot].generation;
+    slots_[slot].next_free = free_slots_;
+    free_slots_ = slot;
+}
+
+Token Reactor::token_of(const Source& source) const noexcept {
+    return Token{source.slot_} << 32 | slots_[source.slot_].generation;
+}
+
+void Reactor::note_change(Source& source) noexcept {
+    if (!source.ListHook<ChangedTag>::is_linked()) {
+        changed_.push_back(source);
+    }
+}
+
+void Reactor::apply_changes() noexcept {
+    while (Source* const source = changed_.pop_front()) {
+        apply_change(*source);
+    }
+}
+
+void Reactor::apply_change(Source& source) noexcept {
+    if (source.is_in_epoll_ && has_all(source.armed_, source.wanted_)) {
+        return;  // the wish was taken back
+    }
+    if (source.wanted_ == Events::none || rearm(source) == 0) {
+        return;
+    }
+    // The kernel does not watch it (somebody else closed the descriptor, or memory is short): the
+    // owner hears of it as of any other failure, from its next read or write.
+    source.ready_ = source.wanted_ | Events::error;
+    if (!source.ListHook<ReadyTag>::is_linked()) {
+        ready_.push_back(source);
+    }
+}
+
+int Reactor::rearm(Source& source) noexcept {
+    const bool is_shared = has_any(source.armed_, Events::exclusive);
+    changes_.add(1);
+    if (source.is_in_epoll_ && is_shared) {
+        poller_.remove(source.fd_);  // EPOLLEXCLUSIVE can be added, but not modified
+        source.is_in_epoll_ = false;
+    }
+    const auto operation =
+        source.is_in_epoll_ ? kernel::Operation::modify : kernel::Operation::add;
+    const int error = kernel::control(poller_.fd(), operation, source.fd_, source.wanted_,
+                                      token_of(source));
+    source.is_in_epoll_ = error == 0;
+    source.armed_ = error == 0 ? source.wanted_ : Events::none;
+    return error;
+}
+
+Timeout Reactor::time_left(Timeout limit) noexcept {
+    if (!ready_.is_empty() || !deferred_.is_empty() || stop_requested_.load()) {
+        return Timeout::none();
+    }
+    const auto due = timers_.next_due();
+    return due ? Timeout::shorter(limit, Timeout::after(*due - Clock::now())) : limit;
+}
+
+std::size_t Reactor::wait(Timeout limit) {
+    Timeout timeout = time_left(limit);
+    const bool may_block = !timeout.is_none();
+    if (may_block) {
+        is_waiting_.store(true);
+        if (has_posted_.load() || stop_requested_.load()) {
+            timeout = Timeout::none();
+        }
+        if (observer_ != nullptr) {
+            observer_->on_block();
+        }
+    }
+    const IoResult result = poller_.wait(room_, timeout);
+    if (may_block) {
+        if (observer_ != nullptr) {
+            observer_->on_unblock();
+        }
+        is_waiting_.store(false, std::memory_order_relaxed);
+    }
+    waits_.add(1);
+    if (!result.ok() && !result.interrupted()) {
+        throw_error(result.error, "epoll_wait");
+    }
+    return result.size();
+}
+
+void Reactor::collect(const Ready& report) noexcept {
+    const auto slot = static_cast<std::uint32_t>(report.token >> 32);
+    const auto generation = static_cast<std::uint32_t>(report.token);
+    if (slot >= slots_.size() || slots_[slot].source == nullptr ||
+        slots_[slot].generation != generation) {
+        rebuild();
+        return;
+    }
+    Source& source = *slots_[slot].source;
+    const Events reported =
+        has_any(report.events, k_failure) ? report.events | k_both_ways : report.events;
+    const Events ready = reported & source.wanted_;
+    if (ready == Events::none && has_any(report.events, k_failure)) {
+        poller_.remove(source.fd_);
+        changes_.add(1);
+        source.is_in_epoll_ = false;
+        source.armed_ = Events::none;
+        return;
+    }
+    if (has_any(report.events & source.armed_, ~source.wanted_)) {
+        (void)rearm(source);
+    }
+    if (ready != Events::none) {
+        source.ready_ |= ready;
+        if (!source.ListHook<ReadyTag>::is_linked()) {
+            ready_.push_back(source);
+        }
+    }
+}
+
+// A report that belongs to nobody: its source left, but the kernel could not be told, because
+// somebody had closed the descriptor while a dup or a forked child kept the file open. There is no
+// descriptor any more by which to remove it, and level-triggered it would be reported for ever. The
+// only way to be rid of it is a new epoll.
+void Reactor::rebuild() noexcept {
+    const IoResult created = kernel::create();
+    if (!created.ok()) {
+        return;  // no descriptor left: the next report tries again
+    }
+    poller_ = Poller{OwnedFd{static_cast<int>(created.count)}};
+    for (const Slot& slot : slots_) {
+        if (slot.source != nullptr && slot.source->is_in_epoll_) {
+            slot.source->is_in_epoll_ = false;
+            slot.source->armed_ = Events::none;
+            apply_change(*slot.source);
+        }
+    }
+}
+
+void Reactor::take_posted() noexcept {
+    if (!has_posted_.load()) {
+        return;
+    }
+    const std::lock_guard lock{posted_mutex_};
+    deferred_.splice_back(posted_);
+    has_posted_.store(false);
+}
+
+void Reactor::run_deferred() noexcept {
+    Deferreds present;
+    present.splice_back(deferred_);
+    while (Deferred* const item = present.pop_front()) {
+        item->is_posted_.store(false);
+        deferred_run_.add(1);
+        item->on_turn();
+    }
+}
+
+void Reactor::dispatch() noexcept {
+    IntrusiveList<Source, ReadyTag> present;
+    present.splice_back(ready_);
+    while (Source* const source = present.pop_front()) {
+        const Events ready = source->ready_ & (source->wanted_ | Events::error);
+        source->ready_ = Events::none;
+        if (ready != Events::none) {
+            source->on_ready(ready);
+        }
+    }
+}
+
+void Reactor::finish_turn() noexcept {
+    while (Deferred* const item = before_wait_.pop_front()) {
+        item->on_turn();
+    }
+}
+
+}  // namespace epoll

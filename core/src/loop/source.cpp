@@ -1,0 +1,56 @@
+#include <epoll/loop/source.hpp>
+
+#include <cassert>
+
+#include <epoll/loop/reactor.hpp>
+
+namespace epoll {
+
+void Source::join(int fd, Events wanted) {
+    assert(!is_joined());
+    const std::uint32_t slot = reactor_.take_slot(*this);
+    slot_ = slot;
+    fd_ = fd;
+    try {
+        reactor_.poller_.add(fd, wanted, reactor_.token_of(*this));
+    } catch (...) {
+        slot_ = k_no_slot;
+        reactor_.free_slot(slot);
+        throw;
+    }
+    reactor_.changes_.add(1);
+    wanted_ = wanted;
+    armed_ = wanted;
+    is_in_epoll_ = true;
+}
+
+void Source::leave() noexcept {
+    if (!is_joined()) {
+        return;
+    }
+    ListHook<ReadyTag>::unlink();
+    ListHook<ChangedTag>::unlink();
+    if (is_in_epoll_) {
+        // The answer is of no use: ENOENT and EBADF mean that the descriptor was closed by somebody
+        // else, and then there is nothing left to remove.
+        reactor_.poller_.remove(fd_);
+        reactor_.changes_.add(1);
+    }
+    reactor_.free_slot(slot_);
+    slot_ = k_no_slot;
+    fd_ = -1;
+    is_in_epoll_ = false;
+    wanted_ = armed_ = ready_ = Events::none;
+}
+
+void Source::want(Events events) noexcept {
+    assert(is_joined());
+    wanted_ |= events;
+    if (!has_all(armed_, wanted_) || !is_in_epoll_) {
+        reactor_.note_change(*this);
+    }
+}
+
+void Source::unwant(Events events) noexcept { wanted_ &= ~events; }
+
+}  // namespace epoll

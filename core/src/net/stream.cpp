@@ -1,0 +1,262 @@
+#include <epoll/net/stream.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <new>
+#include <utility>
+
+#include <sys/socket.h>
+
+#include <epoll/base/io_result.hpp>
+
+// Level-triggered: a read that did not fill its buffer returns to the loop, because if more has come
+// since, epoll says so again. One recv per message, no second one that only hears EAGAIN. (Edge-
+// triggered one would have to read until EAGAIN: a short read does not prove an empty buffer.)
+//
+// End of stream is a state, not an event: a level-triggered descriptor at its end is readable for
+// ever. So the wish to read goes first, and then the handler is told.
+
+namespace epoll {
+
+namespace {
+
+IoResult receive(int fd, std::span<std::byte> room) noexcept {
+    for (;;) {
+        const auto result = IoResult::from(::recv(fd, room.data(), room.size(), 0));
+        if (!result.interrupted()) {
+            return result;
+        }
+    }
+}
+
+IoResult send(int fd, std::span<iovec> parts) noexcept {
+    for (;;) {
+        IoResult result{0, 0};
+        if (parts.size() == 1) {
+            result = IoResult::from(
+                ::send(fd, parts.front().iov_base, parts.front().iov_len, MSG_NOSIGNAL));
+        } else {
+            msghdr message{};
+            message.msg_iov = parts.data();
+            message.msg_iovlen = parts.size();
+            result = IoResult::from(::sendmsg(fd, &message, MSG_NOSIGNAL));
+        }
+        if (!result.interrupted()) {
+            return result;
+        }
+    }
+}
+
+std::size_t size_of(std::span<const iovec> parts) noexcept {
+    std::size_t size = 0;
+    for (const iovec& part : parts) {
+        size += part.iov_len;
+    }
+    return size;
+}
+
+}  // namespace
+
+Stream::Stream(Reactor& reactor, OwnedFd socket, StreamHandler& handler, WaterMarks marks)
+    : Source(reactor), socket_(std::move(socket)), handler_(handler), marks_(marks) {
+    join(socket_.get(), Events::readable);
+    unwant(Events::readable);
+}
+
+Stream::~Stream() { leave(); }
+
+void Stream::start_reading() noexcept {
+    if (is_open() && !is_closing_ && !has_ended_) {
+        is_reading_ = true;
+        want(Events::readable);
+    }
+}
+
+void Stream::stop_reading() noexcept {
+    is_reading_ = false;
+    unwant(Events::readable);
+}
+
+void Stream::write(std::span<const std::byte> bytes) {
+    if (!is_shut_down_ && !is_closing_) {
+        unsent_.append_copy(bytes);
+        note_queued();
+    }
+}
+
+void Stream::write(OwnedBytes bytes) {
+    if (!is_shut_down_ && !is_closing_) {
+        unsent_.append_owned(std::move(bytes));
+        note_queued();
+    }
+}
+
+void Stream::write_borrowed(std::span<const std::byte> bytes) {
+    if (!is_shut_down_ && !is_closing_) {
+        unsent_.append_borrowed(bytes);
+        note_queued();
+    }
+}
+
+void Stream::note_queued() noexcept {
+    if (is_full()) {
+        note_full();
+    } else if (!is_inside_on_data_) {
+        reactor().before_wait(flush_due_);
+    }
+}
+
+/// The socket refused bytes, and epoll has not said yet that there is room again.
+bool Stream::is_full() const noexcept { return has_any(wanted(), Events::writable); }
+
+void Stream::note_full() noexcept {
+    want(Events::writable);
+    is_over_high_ = is_over_high_ || unsent_.size() > marks_.high;
+}
+
+void Stream::flush() {
+    if (is_open() && !is_full()) {
+        send_queued();
+    } else {
+        unsent_.own_borrowed();
+    }
+}
+
+void Stream::shutdown_writing() noexcept {
+    is_shut_down_ = true;
+    finish_if_sent();
+}
+
+void Stream::close() noexcept {
+    if (!is_open() || is_closing_) {
+        return;
+    }
+    is_closing_ = true;
+    stop_reading();
+    finish_if_sent();
+}
+
+void Stream::abort(int error) noexcept {
+    if (is_open()) {
+        is_closing_ = true;
+        end(error);
+    }
+}
+
+void Stream::on_ready(Events ready) noexcept {
+    try {
+        if (has_any(ready, Events::writable | Events::error) && is_open()) {
+            send_queued();
+            if (is_open() && is_over_high_ && unsent_.size() <= marks_.low) {
+                is_over_high_ = false;
+                handler_.on_drained();
+                flush();
+            }
+        }
+        if (has_any(ready, Events::readable | Events::error) && is_reading_) {
+            read();
+        }
+    } catch (const std::bad_alloc&) {
+        is_inside_on_data_ = false;
+        abort(ENOMEM);
+    }
+}
+
+void Stream::read() {
+    std::size_t budget = k_read_budget;
+    while (is_reading_ && receive_once(budget)) {
+    }
+}
+
+/// One recv and its consequences; answers whether another one is worth it in this turn.
+bool Stream::receive_once(std::size_t& budget) {
+    const std::span<std::byte> room = handler_.receive_buffer();
+    assert(!room.empty());
+    const IoResult result = receive(socket_.get(), room);
+    if (result.would_block()) {
+        return false;
+    }
+    if (!result.ok()) {
+        abort(result.error);
+        return false;
+    }
+    if (result.end_of_stream()) {
+        has_ended_ = true;
+        stop_reading();
+        handler_.on_end_of_stream();
+        flush();
+        return false;
+    }
+    bytes_in_ += result.size();
+    is_inside_on_data_ = true;
+    handler_.on_data(room.first(result.size()));
+    is_inside_on_data_ = false;
+    if (is_open() && !unsent_.is_empty()) {
+        flush();
+    }
+    finish_if_sent();
+    budget -= std::min(budget, result.size());
+    return result.size() == room.size() && budget != 0;
+}
+
+void Stream::on_flush_due() noexcept {
+    try {
+        flush();
+    } catch (const std::bad_alloc&) {
+        abort(ENOMEM);
+    }
+}
+
+/// Sends until the queue is empty or the socket is full. Borrowed bytes are ours afterwards.
+void Stream::send_queued() {
+    std::array<iovec, ByteQueue::k_max_gather> room;
+    while (!unsent_.is_empty()) {
+        const std::span<iovec> parts = unsent_.gather(room);
+        const std::size_t offered = size_of(parts);
+        const IoResult result = send(socket_.get(), parts);
+        if (!result.ok() && !result.would_block()) {
+            abort(result.error);
+            return;
+        }
+        bytes_out_ += result.size();
+        unsent_.consume(result.size());
+        // A stream socket that took a part is full: another call would only hear EAGAIN.
+        if (result.size() < offered) {
+            unsent_.own_borrowed();
+            note_full();
+            return;
+        }
+    }
+    unwant(Events::writable);
+    finish_if_sent();
+}
+
+/// Does what shutdown_writing() and close() wait for, as soon as nothing is queued.
+void Stream::finish_if_sent() noexcept {
+    if (!is_open() || is_inside_on_data_ || !unsent_.is_empty()) {
+        return;
+    }
+    if (is_closing_) {
+        end(0);
+    } else if (is_shut_down_ && !is_shutdown_sent_) {
+        is_shutdown_sent_ = true;
+        (void)::shutdown(socket_.get(), SHUT_WR);  // fails only on a connection that is gone anyway
+    }
+}
+
+/// The one way out: nothing is watched, nothing is kept, and the handler hears of it later.
+void Stream::end(int error) noexcept {
+    close_error_ = error;
+    is_reading_ = false;
+    leave();
+    (void)socket_.close();
+    unsent_.clear();
+    flush_due_.cancel();
+    reactor().defer(close_due_);
+}
+
+void Stream::on_close_due() noexcept { handler_.on_closed(close_error_); }
+
+}  // namespace epoll
