@@ -1,0 +1,73 @@
+#include "epoll_object.hpp"
+
+#include <new>
+#include <utility>
+
+#include "errors.hpp"
+#include "gil.hpp"
+
+namespace epoll::python {
+
+Ref make_epoll_object(PyTypeObject* type, OwnedFd fd) {
+    Ref object = Ref::steal(type->tp_alloc(type, 0));
+    if (object) {
+        ::new (&reinterpret_cast<EpollObject*>(object.get())->set) EpollSet{std::move(fd)};
+    }
+    return object;
+}
+
+Ref make_epoll_object(PyTypeObject* type) {
+    const IoResult created = kernel::create();
+    if (!created.ok()) {
+        return os_error(created.error);
+    }
+    return make_epoll_object(type, OwnedFd{static_cast<int>(created.count)});
+}
+
+int traverse_epoll_object(PyObject* self, visitproc visit, void* arg) noexcept {
+    Py_VISIT(Py_TYPE(self));
+    int stopped = 0;
+    reinterpret_cast<EpollObject*>(self)->set.registrations().for_each(
+        [&](int /*fd*/, const Registration& registration) {
+            for (PyObject* held : {registration.data.get(), registration.by_fd.pair.get(),
+                                   registration.by_data.pair.get()}) {
+                if (stopped == 0 && held != nullptr) {
+                    stopped = visit(held, arg);
+                }
+            }
+            return stopped == 0;
+        });
+    return stopped;
+}
+
+int clear_epoll_object(PyObject* self) noexcept {
+    RegistrationTable dropped = std::exchange(
+        reinterpret_cast<EpollObject*>(self)->set.registrations(), RegistrationTable{});
+    return 0;
+}
+
+void deallocate_epoll_object(PyObject* self) noexcept {
+    const Ref type = Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
+    PyObject_GC_UnTrack(self);
+    reinterpret_cast<EpollObject*>(self)->set.~EpollSet();
+    Py_TYPE(self)->tp_free(self);
+}
+
+Ref close_epoll_object(EpollObject& self) {
+    std::optional<RegistrationTable> dropped;  // after the critical section
+    const CriticalSection inside{self.as_python()};
+    dropped = self.set.close();
+    return dropped ? Ref::none() : Ref{};
+}
+
+Ref fileno_of_epoll_object(EpollObject& self) {
+    const CriticalSection inside{self.as_python()};
+    return self.set.require_open() ? Ref::steal(PyLong_FromLong(self.set.fd())) : Ref{};
+}
+
+Ref is_epoll_object_closed(EpollObject& self) {
+    const CriticalSection inside{self.as_python()};
+    return Ref::borrow(self.set.is_closed() ? Py_True : Py_False);
+}
+
+}  // namespace epoll::python

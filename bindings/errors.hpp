@@ -1,0 +1,21 @@
+#pragma once
+
+#include "python.hpp"
+#include "ref.hpp"
+
+namespace epoll::python {
+
+/// Sets OSError for `error` (an errno); Python picks the subclass. Answers nothing, for `return`.
+Ref os_error(int error) noexcept;
+
+/// Sets an exception of `type` with a text, as PyErr_Format has it. Answers nothing, for `return`.
+Ref error(PyObject* type, const char* format, ...) noexcept;
+
+/// Called in a catch block: turns the C++ exception at hand into a Python one.
+///
+/// std::bad_alloc and std::length_error become MemoryError, std::system_error becomes OSError with its
+/// number, any other std::exception RuntimeError. The forced unwinding of pthread_exit, which is no
+/// exception and must not be swallowed, hangs the thread (see hang_thread).
+void translate_exception() noexcept;
+
+}  // namespace epoll::python
