@@ -1,0 +1,1 @@
+"""Benchmarks of pyepoll: see README.md in this folder."""

@@ -1,0 +1,1 @@
+"""One module per kind of case: each turns operations into tables."""

@@ -1,0 +1,1 @@
+"""Loops around one low-level operation each."""
