@@ -98,7 +98,7 @@ std::optional<std::uint32_t> to_unsigned(PyObject* object, std::uint32_t most) n
     int overflow = 0;
     const long long value = PyLong_AsLongLongAndOverflow(number.get(), &overflow);
     if (overflow != 0 || value < 0 || value > static_cast<long long>(most)) {
-        (void)error(PyExc_OverflowError, "%R is not between 0 and %lu", number.get(),
+        (void)error(PyExc_OverflowError, "the number must be between 0 and %lu",
                     static_cast<unsigned long>(most));
         return std::nullopt;
     }

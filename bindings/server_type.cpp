@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string_view>
@@ -18,6 +19,9 @@ struct ServerObject {
     PyObject_HEAD
     std::unique_ptr<Service> service;
 };
+
+/// The longest request head that the responder hello reads.
+constexpr std::size_t k_longest_head = 16 * 1024;
 
 /// Seconds as a duration; nothing, with ValueError set, when they are negative, absurd or no number.
 std::optional<Duration> to_duration(double seconds, const char* name) noexcept {
@@ -112,6 +116,9 @@ std::unique_ptr<Service> make_service(PyTypeObject* type, const Arguments& argum
     ServerOptions options;
     options.framing = *framing;
     options.max_message = static_cast<std::size_t>(arguments.max_message);
+    if (*responder == Responder::hello) {
+        options.max_message = std::min(options.max_message, k_longest_head);
+    }
     options.idle_timeout = *idle;
     options.water_marks = {static_cast<std::size_t>(arguments.high_water),
                            static_cast<std::size_t>(arguments.high_water) / 4};

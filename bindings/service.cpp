@@ -178,6 +178,12 @@ void Service::on_message(Connection& connection, std::span<const std::byte> mess
     }
 }
 
+void Service::on_too_long(Connection& connection) {
+    if (responder_ == Responder::hello) {
+        answer_too_long_a_head(connection);
+    }
+}
+
 void Service::call_handler(Connection& connection, std::span<const std::byte> message) {
     if (raised_) {
         return;  // the service is ending

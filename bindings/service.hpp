@@ -68,6 +68,7 @@ class Service final : private MessageHandler, private WaitObserver {
 
     void on_open(Connection& connection) override;
     void on_message(Connection& connection, std::span<const std::byte> message) override;
+    void on_too_long(Connection& connection) override;
     void on_close(Connection& connection, CloseReason reason, int error) noexcept override;
     void on_accept_error(int error) noexcept override;
     void on_stopped() noexcept override;

@@ -42,8 +42,11 @@ Address Address::unix_path(std::string_view path) {
     if (path.size() >= sizeof address.sun_path) {
         throw_error(ENAMETOOLONG, "unix socket path");
     }
-    std::memcpy(address.sun_path, path.data(), path.size());
     const bool is_abstract = path.front() == '\0';
+    if (!is_abstract && path.find('\0') != std::string_view::npos) {
+        throw_error(EINVAL, "unix socket path");  // the kernel would bind what is before it
+    }
+    std::memcpy(address.sun_path, path.data(), path.size());
     const std::size_t size =
         offsetof(sockaddr_un, sun_path) + path.size() + (is_abstract ? 0U : 1U);
     return {reinterpret_cast<const sockaddr*>(&address), static_cast<socklen_t>(size)};
@@ -99,7 +102,9 @@ std::string Address::host() const {
         if (size_ <= offsetof(sockaddr_un, sun_path)) {
             return {};
         }
-        const std::size_t length = size_ - offsetof(sockaddr_un, sun_path);
+        // The kernel counts the NUL that it adds to a path which fills the whole field.
+        const std::size_t length =
+            std::min(size_ - offsetof(sockaddr_un, sun_path), sizeof address.sun_path);
         const bool is_abstract = address.sun_path[0] == '\0';
         return {address.sun_path, is_abstract ? length : ::strnlen(address.sun_path, length)};
     }

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <limits>
+#include <utility>
 
 #include <sys/socket.h>
 
@@ -81,21 +82,22 @@ Listener::~Listener() {
 }
 
 void Listener::finish() noexcept {
-    rest_timer_.stop();
-    accept_some(std::numeric_limits<int>::max());
-    rest_timer_.stop();
-    leave();
-    (void)socket_.close();
+    if (accept_some(std::numeric_limits<int>::max())) {
+        rest_timer_.stop();
+        leave();
+        (void)socket_.close();
+    }
 }
 
-void Listener::on_ready(Events) noexcept { accept_some(k_batch); }
+void Listener::on_ready(Events) noexcept { (void)accept_some(k_batch); }
 
 void Listener::on_rest_over() noexcept { want(Events::readable); }
 
-void Listener::accept_some(int limit) noexcept {
+/// Answers whether the listener still exists: the handler may have destroyed it.
+bool Listener::accept_some(int limit) noexcept {
     bool is_destroyed = false;
-    is_destroyed_ = &is_destroyed;
-    for (int i = 0; i != limit && socket_.is_open(); ++i) {
+    bool* const caller_of_ours = std::exchange(is_destroyed_, &is_destroyed);
+    for (int i = 0; i != limit && !is_destroyed && socket_.is_open(); ++i) {
         sockaddr_storage peer;
         socklen_t size = sizeof peer;
         OwnedFd connection{::accept4(socket_.get(), reinterpret_cast<sockaddr*>(&peer), &size,
@@ -114,11 +116,13 @@ void Listener::accept_some(int limit) noexcept {
         is_failing_ = false;
         handler_.on_accept(std::move(connection),
                            Address{reinterpret_cast<const sockaddr*>(&peer), size});
-        if (is_destroyed) {
-            return;
-        }
     }
-    is_destroyed_ = nullptr;
+    if (!is_destroyed) {
+        is_destroyed_ = caller_of_ours;
+    } else if (caller_of_ours != nullptr) {
+        *caller_of_ours = true;
+    }
+    return !is_destroyed;
 }
 
 void Listener::rest(int error) noexcept {

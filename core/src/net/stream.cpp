@@ -222,6 +222,9 @@ void Stream::send_queued() {
         }
         bytes_out_ += result.size();
         unsent_.consume(result.size());
+        if (!is_open()) {
+            return;  // the release of an owner has ended the stream
+        }
         // A stream socket that took a part is full: another call would only hear EAGAIN.
         if (result.size() < offered) {
             unsent_.own_borrowed();

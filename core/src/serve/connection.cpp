@@ -1,7 +1,6 @@
 #include <epoll/serve/connection.hpp>
 
-#include <cassert>
-#include <cerrno>
+#include <algorithm>
 #include <utility>
 
 #include <epoll/net/socket_options.hpp>
@@ -9,8 +8,8 @@
 
 // Closing is harder than it looks. close(2) on a socket with unread input sends a reset, and a reset
 // makes the peer's kernel throw away what it has received and its program has not read yet: the
-// answers, or the very message that explains why we close. So when the peer may still be sending, our
-// side is shut down first and what comes is dropped until the peer closes or loses its patience with
+// answers, or the very message that explains why we close. So when the peer may still be sending (it
+// is, or it is about to: its answers are still on their way), our side is shut down first and what comes is dropped until the peer closes or loses its patience with
 // us: the state `lingering`. (RFC 9112, 9.6, describes it for HTTP.)
 
 namespace epoll {
@@ -74,7 +73,7 @@ void Connection::close() noexcept {
     if (state_ != State::open) {
         return;
     }
-    if (kept_.empty() && unread_bytes(stream_.fd()) == 0) {
+    if (is_at_rest() && stream_.unsent() == 0) {
         close_now(CloseReason::closed);
     } else {
         linger(CloseReason::closed);
@@ -88,6 +87,10 @@ std::span<std::byte> Connection::receive_buffer() noexcept { return server_.read
 void Connection::on_data(std::span<std::byte> bytes) {
     server_.bytes_in_.add(bytes.size());
     if (state_ != State::open) {
+        dropped_ += bytes.size();
+        if (dropped_ > MessageServer::k_linger_bytes) {
+            abort_now(reason_);
+        }
         return;
     }
     if (server_.options().idle_timeout != Duration::zero()) {
@@ -146,6 +149,7 @@ std::size_t Connection::handle_messages(std::span<const std::byte> input) {
         looked_at_ = 0;
         if (frame.status == Frame::Status::too_long) {
             server_.too_long_.add(1);
+            server_.handler_.on_too_long(*this);
             linger(CloseReason::too_long);
             break;
         }
@@ -191,14 +195,16 @@ void Connection::linger(CloseReason reason) noexcept {
     reason_ = reason;
     stream_.shutdown_writing();
     stream_.start_reading();
-    start_timer(patience());
+    active_at_ = server_.reactor().now();
+    start_timer(MessageServer::k_linger);
 }
 
 void Connection::close_now(CloseReason reason) noexcept {
     state_ = State::closed;
     reason_ = reason;
     stream_.close();
-    start_timer(patience());
+    active_at_ = server_.reactor().now();
+    start_timer(MessageServer::k_linger);
 }
 
 void Connection::abort_now(CloseReason reason) noexcept {
@@ -210,29 +216,38 @@ void Connection::abort_now(CloseReason reason) noexcept {
 }
 
 void Connection::stop_if_at_rest() noexcept {
-    if (state_ == State::open && kept_.empty() && unread_bytes(stream_.fd()) == 0) {
+    if (state_ != State::open || !is_at_rest()) {
+        return;
+    }
+    if (stream_.unsent() == 0) {
         close_now(CloseReason::stopped);
+    } else {
+        linger(CloseReason::stopped);
     }
 }
 
+/// Nothing has arrived that was not handled.
+bool Connection::is_at_rest() const noexcept {
+    return kept_.empty() && unread_bytes(stream_.fd()) == 0;
+}
+
 void Connection::on_time() noexcept {
-    const bool has_sent = stream_.bytes_out() != out_at_check_;
-    out_at_check_ = stream_.bytes_out();
-    if (state_ != State::open) {
-        if (has_sent && stream_.unsent() != 0) {
-            start_timer(patience());
-        } else {
-            abort_now(reason_);
-        }
-        return;
+    const TimePoint now = server_.reactor().now();
+    if (stream_.bytes_out() != out_at_check_) {
+        out_at_check_ = stream_.bytes_out();
+        active_at_ = now;
     }
-    const Reactor& reactor = server_.reactor();
-    const Duration quiet = reactor.now() - active_at_;
-    const Duration allowed = server_.options().idle_timeout;
-    if (has_sent || quiet < allowed) {
-        start_timer(has_sent ? allowed : allowed - quiet);
-        return;
+    const Duration left = active_at_ + patience() - now;
+    if (state_ == State::open) {
+        left > Duration::zero() ? start_timer(left) : end_idle();
+    } else if (stream_.unsent() != 0 && left > Duration::zero()) {
+        start_timer(std::min(left, MessageServer::k_linger));
+    } else {
+        abort_now(reason_);
     }
+}
+
+void Connection::end_idle() noexcept {
     server_.idle_.add(1);
     if (stream_.unsent() == 0) {
         close_now(CloseReason::idle);
@@ -241,11 +256,8 @@ void Connection::on_time() noexcept {
     }
 }
 
-/// How long a connection that is being closed may stand still.
+/// How long nothing may move.
 Duration Connection::patience() const noexcept {
-    if (stream_.unsent() == 0) {
-        return MessageServer::k_linger;
-    }
     const Duration idle = server_.options().idle_timeout;
     return idle != Duration::zero() ? idle : MessageServer::k_patience;
 }

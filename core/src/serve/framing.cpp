@@ -73,8 +73,10 @@ Frame next_head(Bytes input, std::size_t looked_at, std::size_t limit) noexcept 
     for (;;) {
         const std::byte* const end = find(input.subspan(position), k_line_feed);
         if (end == nullptr) {
-            // Look again at the three bytes before, which may be the first of CR LF CR LF.
-            return incomplete(input.size(), input.size(), limit);
+            // The last byte may be the CR of the empty line, which does not count.
+            const bool is_ending = input.back() == k_carriage_return &&
+                                   (input.size() == 1 || input[input.size() - 2] == k_line_feed);
+            return incomplete(input.size(), input.size() - (is_ending ? 1 : 0), limit);
         }
         const auto index = static_cast<std::size_t>(end - input.data());
         const Bytes before = input.first(index);

@@ -67,7 +67,7 @@ void MessageServer::on_accept(OwnedFd socket, const Address& peer) noexcept {
     try {
         handler_.on_open(*connection);
     } catch (const std::exception&) {
-        connection->abort();
+        connection->stream_.abort(ENOMEM);
     }
     connection->stream_.start_reading();
 }

@@ -21,6 +21,11 @@ constexpr std::string_view k_bad_request =
     "Content-Length: 0\r\n"
     "Connection: close\r\n\r\n";
 
+constexpr std::string_view k_too_long =
+    "HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    "Content-Length: 0\r\n"
+    "Connection: close\r\n\r\n";
+
 char to_lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
 
 bool is_same(std::string_view a, std::string_view b) noexcept {
@@ -52,6 +57,13 @@ bool has_token(std::string_view list, std::string_view token) noexcept {
     return false;
 }
 
+/// A name without blanks before its colon: RFC 9112, 5.1, refuses any other, because what one reader
+/// overlooks, say a length, the next one obeys.
+bool has_field_name(std::string_view line) noexcept {
+    const std::size_t end = line.find_first_of(": \t\r");
+    return end != std::string_view::npos && end != 0 && line[end] == ':';
+}
+
 /// What matters of a request here.
 struct Request {
     bool is_valid = false;
@@ -67,22 +79,25 @@ Request read_request(std::string_view head) noexcept {
     if (method.empty() || target.empty() || (!is_new && line != "HTTP/1.0")) {
         return {};
     }
-    Request request{true, method == "HEAD", is_new};
+    bool is_kept = is_new;
+    bool is_closed = false;
     bool has_body = false;
     while (!head.empty()) {
         std::string_view value = take_until(head, '\n');
+        if (!has_field_name(value)) {
+            return {};
+        }
         const std::string_view name = take_until(value, ':');
         value = trim(value);
         if (is_same(name, "connection")) {
-            request.keeps_connection = is_new ? !has_token(value, "close")
-                                              : has_token(value, "keep-alive");
+            is_closed = is_closed || has_token(value, "close");
+            is_kept = is_kept || has_token(value, "keep-alive");
         } else if (is_same(name, "transfer-encoding") ||
                    (is_same(name, "content-length") && value != "0")) {
             has_body = true;
         }
     }
-    request.keeps_connection = request.keeps_connection && !has_body;
-    return request;
+    return {true, method == "HEAD", is_kept && !is_closed && !has_body};
 }
 
 void send_text(Connection& connection, std::string_view text) {
@@ -96,6 +111,8 @@ void answer_echo(Connection& connection, std::span<const std::byte> message) {
     // It came with this framing, so it fits it.
     (void)connection.send_borrowed(message);
 }
+
+void answer_too_long_a_head(Connection& connection) { send_text(connection, k_too_long); }
 
 void answer_hello(Connection& connection, std::span<const std::byte> head) {
     if (head.empty()) {

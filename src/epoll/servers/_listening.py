@@ -46,7 +46,10 @@ def bind_tcp(host: str, port: int, *, reuse_port: bool, no_delay: bool) -> list[
 
     Raises:
         OSError: the host has no address, or one of them cannot be bound.
+        ValueError: there is no such port.
     """
+    if isinstance(port, int) and not 0 <= port <= 65535:
+        raise ValueError(f"port must be between 0 and 65535, not {port}")  # libc takes it modulo
     with contextlib.ExitStack() as undo:
         sockets: list[socket.socket] = []
         found = socket.getaddrinfo(

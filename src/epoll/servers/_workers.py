@@ -1,27 +1,31 @@
 """Several processes that serve one address: started together, restarted when they die, stopped
 together.
 
-The parent serves nobody. It holds the address: for TCP a bound socket that does not listen, so that
-the port stays ours; for a Unix socket the listening socket itself, which the workers share. It waits
-for signals with sigtimedwait(2), so nothing can be missed between two waits.
+The parent serves nobody. It holds the listening sockets: for TCP one for each worker, all on the same
+port (SO_REUSEPORT), for Unix one for all. So clients can connect before the first worker runs, and
+when a worker dies, who waited in its queue is served by its successor. It waits for signals with
+sigtimedwait(2), so nothing can be missed between two waits.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import pickle
 import signal
+import socket
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from ._listening import Address, address_of, unlinked_at_exit
-from .native import Handler, Options, Server, Statistics, stopped_by_signals
+from .native import Handler, Options, OptionValues, Server, Statistics, stopped_by_signals
 
 _logger = logging.getLogger("epoll.servers")
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -38,6 +42,7 @@ _PATIENCE = 2.0
 @dataclass
 class _Worker:
     number: int
+    sockets: list[socket.socket]  #: where it listens
     pid: int = 0
     started: float = 0.0
     pause: float = 0.0
@@ -48,7 +53,7 @@ class _Worker:
 @dataclass
 class _Supervisor:
     handler: Handler
-    options: Mapping[str, object]
+    options: OptionValues
     workers: list[_Worker]
     lifeline: tuple[int, int]  #: a pipe that the parent never writes to: its end is the parent's end
     total: list[Statistics] = field(default_factory=list)
@@ -60,16 +65,20 @@ class _Supervisor:
         if pid == 0:
             os.close(report)
             os.close(self.lifeline[1])
-            self._be_worker(answer)
+            self._be_worker(worker, answer)
         os.close(answer)
         worker.pid, worker.report, worker.started = pid, report, time.monotonic()
 
-    def _be_worker(self, answer: int) -> NoReturn:
+    def _be_worker(self, worker: _Worker, answer: int) -> NoReturn:
         code = 1
         try:
             # Ctrl-C reaches the whole process group; the parent alone says what it means.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            server = Server(self.handler, **self.options)
+            for other in self.workers:
+                for sock in () if other.sockets is worker.sockets else other.sockets:
+                    sock.close()
+            options: OptionValues = {**self.options, "sock": worker.sockets}
+            server = Server(self.handler, **options)
             with stopped_by_signals(server, signal.SIGTERM) as signal_fd:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
                 watch = threading.Thread(target=self._watch_parent, args=(server,), daemon=True)
@@ -82,7 +91,7 @@ class _Supervisor:
         finally:
             logging.shutdown()
             with contextlib.suppress(Exception):
-                os.sys.stdout.flush()  # type: ignore[attr-defined]
+                sys.stdout.flush()
             os._exit(code)
 
     def _watch_parent(self, server: Server) -> None:
@@ -113,7 +122,7 @@ class _Supervisor:
             )
 
     def _take_report(self, worker: _Worker) -> None:
-        with open(worker.report, "rb") as report:
+        with os.fdopen(worker.report, "rb") as report:
             data = report.read()
         if data:
             self.total.append(Statistics(*pickle.loads(data)))  # noqa: S301 - from our own child
@@ -141,41 +150,51 @@ def supervise(
     handler: Handler,
     count: int,
     on_listening: Callable[[Address], object] | None,
-    options: Mapping[str, object],
+    options: OptionValues,
 ) -> Statistics:
     """Serve with ``count`` processes until SIGINT or SIGTERM; see ``native.serve``."""
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("several workers can only be started from the main thread")
     if threading.active_count() > 1:
         raise RuntimeError("several workers cannot be started while other threads run (fork)")
-    wanted = Options(**{**options, "reuse_port": True})  # type: ignore[arg-type]
-    grace = wanted.grace
     with contextlib.ExitStack() as undo:
         # Blocked before anything else, so that a signal waits until somebody looks for it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         undo.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
-        sockets = [undo.enter_context(sock) for sock in wanted.bind()]
-        for sock in sockets:
-            undo.enter_context(unlinked_at_exit(sock))
-        address = address_of(sockets[0])
-        if wanted.unix is not None or wanted.sock is not None:
-            sockets[0].listen(wanted.backlog)
-            changes: dict[str, object] = {"sock": sockets[0], "unix": None, "shared": True}
-        else:
-            assert isinstance(address, tuple)
-            changes = {"port": address[1], "reuse_port": True}
+        workers = [_Worker(number, []) for number in range(1, count + 1)]
+        is_shared = _listen(Options(**options), workers, undo)
+        address = address_of(workers[0].sockets[0])
         lifeline = os.pipe2(os.O_CLOEXEC)
         for descriptor in lifeline:
             undo.callback(os.close, descriptor)
-        supervisor = _Supervisor(
-            handler, {**options, **changes}, [_Worker(n + 1) for n in range(count)], lifeline
-        )
+        supervisor = _Supervisor(handler, {**options, "shared": is_shared}, workers, lifeline)
         undo.callback(supervisor.end, signal.SIGKILL)
         supervisor.start_due()
         if on_listening is not None:
             on_listening(address)
-        _watch(supervisor, grace)
+        _watch(supervisor, Options(**options).grace)
     return Statistics(*map(sum, zip(*supervisor.total, strict=True)))
+
+
+def _listen(options: Options, workers: list[_Worker], undo: contextlib.ExitStack) -> bool:
+    """Give each worker its listening sockets; return whether they are the same for all."""
+    is_shared = options.unix is not None or options.sock is not None
+    for worker in workers:
+        if is_shared and worker is not workers[0]:
+            worker.sockets = workers[0].sockets
+            continue
+        if not is_shared:
+            options = dataclasses.replace(options, reuse_port=True)
+        worker.sockets = options.bind()
+        for sock in worker.sockets:
+            undo.enter_context(sock)
+            if options.unix is not None:
+                undo.enter_context(unlinked_at_exit(sock))
+            sock.listen(options.backlog)
+        address = address_of(worker.sockets[0])
+        if isinstance(address, tuple) and not is_shared:
+            options = dataclasses.replace(options, port=address[1])  # the others take the same
+    return is_shared
 
 
 def _watch(supervisor: _Supervisor, grace: float) -> None:
@@ -190,6 +209,8 @@ def _watch(supervisor: _Supervisor, grace: float) -> None:
         )
         if received is not None and received.si_signo in _ENDING:
             supervisor.signals += 1
+            for sock in (sock for worker in supervisor.workers for sock in worker.sockets):
+                sock.close()  # who connects now is turned away; the queues are the workers'
             supervisor.end(signal.SIGTERM)
             deadline = time.monotonic() + (grace if supervisor.signals == 1 else 0.0) + _PATIENCE
         supervisor.reap()

@@ -38,10 +38,10 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, TypedDict, Unpack
 
 from .. import _core
 from ._listening import Address, address_of, bind_tcp, bind_unix, text_of, unlinked_at_exit
@@ -81,7 +81,8 @@ class Options:
         host: a name or an address; all addresses of a name are used. "" is the wildcard.
         port: TCP port; 0 takes any free one, see ``Server.address``.
         unix: listen on this path instead; a name that begins with NUL is abstract (unix(7)).
-        sock: listen on this bound or listening stream socket instead, which is taken over.
+        sock: listen on this bound or listening stream socket instead, or on several; they are taken
+            over, and the file of a Unix one is left alone.
         framing: raw, line, null, length16 or length32 (big-endian). Not for the handler "hello".
         backlog: connections that the kernel keeps until they are accepted (listen(2)).
         max_message: a longer message closes its connection.
@@ -98,7 +99,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8000
     unix: str | None = None
-    sock: socket.socket | None = None
+    sock: socket.socket | Sequence[socket.socket] | None = None
     framing: str = "raw"
     backlog: int = 1024
     max_message: int = 1024 * 1024
@@ -118,13 +119,37 @@ class Options:
             OSError: an address does not exist, or is in use.
         """
         if self.sock is not None:
-            self.sock.setblocking(False)
-            return [self.sock]
+            given = [self.sock] if isinstance(self.sock, socket.socket) else list(self.sock)
+            if not given:
+                raise ValueError("sock is an empty sequence")
+            for sock in given:
+                sock.setblocking(False)
+            return given
         if self.unix is not None:
             return [bind_unix(self.unix)]
         return bind_tcp(
             self.host, self.port, reuse_port=self.reuse_port, no_delay=self.no_delay
         )
+
+
+class OptionValues(TypedDict, total=False):
+    """The attributes of ``Options`` as keyword arguments."""
+
+    host: str
+    port: int
+    unix: str | None
+    sock: socket.socket | Sequence[socket.socket] | None
+    framing: str
+    backlog: int
+    max_message: int
+    high_water: int
+    idle_timeout: float
+    grace: float
+    no_delay: bool
+    reuse_port: bool
+    shared: bool
+    on_open: Callable[[_core.Connection], object] | None
+    on_close: Callable[[_core.Connection, str, int], object] | None
 
 
 class Server:
@@ -148,8 +173,8 @@ class Server:
         TypeError, ValueError: an option makes no sense.
     """
 
-    def __init__(self, handler: Handler, **options: object) -> None:
-        self.options = Options(**options)  # type: ignore[arg-type]
+    def __init__(self, handler: Handler, **options: Unpack[OptionValues]) -> None:
+        self.options = Options(**options)
         self._engine = _core.Server(
             handler,
             framing=self.options.framing,
@@ -168,7 +193,8 @@ class Server:
         for sock in self.options.bind():
             sock.listen(self.options.backlog)
             self._addresses.append(address_of(sock))
-            self._cleanup.enter_context(unlinked_at_exit(sock))
+            if self.options.sock is None:
+                self._cleanup.enter_context(unlinked_at_exit(sock))
             self._engine.listen(sock.detach(), shared=self.options.shared)
 
     @property
@@ -254,7 +280,7 @@ def serve(
     *,
     workers: int = 1,
     on_listening: Callable[[Address], object] | None = None,
-    **options: object,
+    **options: Unpack[OptionValues],
 ) -> Statistics:
     """Serve until SIGINT, SIGTERM or, on another thread than the main one, for ever.
 
@@ -262,8 +288,9 @@ def serve(
 
     Args:
         handler: as for ``Server``.
-        workers: serve with so many processes, which are restarted when they die. They share the port
-            (SO_REUSEPORT) or the Unix socket. Needs the main thread, and no other threads.
+        workers: serve with so many processes. They share the port (SO_REUSEPORT) or the Unix socket;
+            one that dies is replaced, and its successor serves those who were waiting for it. Needs
+            the main thread, and no other threads (fork).
         on_listening: called with the address as soon as clients can connect.
         options: the attributes of ``Options``.
 

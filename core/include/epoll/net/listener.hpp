@@ -24,12 +24,12 @@ struct ListenOptions {
 /// Who takes the connections that a Listener accepts.
 class ListenerHandler {
   public:
-    /// A new connection: non-blocking, close-on-exec. May destroy or pause the listener.
+    /// A new connection: non-blocking, close-on-exec. May destroy the listener.
     virtual void on_accept(OwnedFd connection, const Address& peer) noexcept = 0;
 
     /// accept4(2) failed for lack of something (EMFILE, ENFILE, ENOBUFS, ENOMEM) or for good. Called
     /// once when an episode of failures begins; the listener tries again by itself and serves those
-    /// who waited.
+    /// who waited. May destroy the listener.
     virtual void on_accept_error(int error) noexcept = 0;
 
   protected:
@@ -66,7 +66,7 @@ class Listener final : private Source {
   private:
     void on_ready(Events ready) noexcept override;
     void on_rest_over() noexcept;
-    void accept_some(int limit) noexcept;
+    [[nodiscard]] bool accept_some(int limit) noexcept;
     void rest(int error) noexcept;
 
     OwnedFd socket_;

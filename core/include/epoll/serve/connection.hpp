@@ -51,8 +51,8 @@ class Connection final : private StreamHandler, private ListHook<ConnectionTag> 
     [[nodiscard]] bool send(OwnedBytes message);
     [[nodiscard]] bool send_borrowed(std::span<const std::byte> message);
 
-    /// Handles no further message, sends what is queued and closes. If the peer is still sending,
-    /// that is read and dropped for a while, so that no reset destroys the answers on their way.
+    /// Handles no further message, sends what is queued and closes. What the peer still sends is read
+    /// and dropped for a while, so that no reset destroys the answers on their way.
     void close() noexcept;
 
     /// Closes at once; what is queued is lost.
@@ -90,7 +90,9 @@ class Connection final : private StreamHandler, private ListHook<ConnectionTag> 
     void close_now(CloseReason reason) noexcept;
     void abort_now(CloseReason reason) noexcept;
     void stop_if_at_rest() noexcept;
+    [[nodiscard]] bool is_at_rest() const noexcept;
     void on_time() noexcept;
+    void end_idle() noexcept;
     [[nodiscard]] Duration patience() const noexcept;
     void start_timer(Duration duration) noexcept;
     void count_sent() noexcept;
@@ -101,8 +103,9 @@ class Connection final : private StreamHandler, private ListHook<ConnectionTag> 
     std::vector<std::byte> kept_;  ///< an incomplete message, or what back-pressure holds
     std::size_t looked_at_ = 0;    ///< of kept_, by next_frame()
     std::uint64_t counted_out_ = 0;  ///< of stream_.bytes_out(): what the server has counted
+    std::size_t dropped_ = 0;        ///< bytes that came after we had decided to close
     std::uint64_t out_at_check_ = 0; ///< stream_.bytes_out() when on_time() looked last
-    TimePoint active_at_{};          ///< when something arrived last; only with an idle timeout
+    TimePoint active_at_{};          ///< when something moved last, as far as on_time() needs it
     State state_ = State::open;
     CloseReason reason_ = CloseReason::peer_finished;
     bool is_held_back_ = false;  ///< reading is stopped by back-pressure

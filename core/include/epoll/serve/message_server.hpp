@@ -25,6 +25,10 @@ class MessageHandler {
     /// messages of one read are handed over before the answers are sent.
     virtual void on_message(Connection& connection, std::span<const std::byte> message) = 0;
 
+    /// A message is longer than ServerOptions::max_message, and the connection is closed when this
+    /// returns. What is sent inside still reaches the peer.
+    virtual void on_too_long(Connection& connection) = 0;
+
     /// The last call for this connection, which is closed. `error` is an errno when `reason` is
     /// failed, else 0.
     virtual void on_close(Connection& connection, CloseReason reason, int error) noexcept = 0;
@@ -60,8 +64,9 @@ class MessageServer final : private ListenerHandler {
     /// What one read may bring: one buffer for all connections of the server.
     static constexpr std::size_t k_read_size = 64 * 1024;
 
-    /// How long a connection that is being closed goes on reading and dropping what still comes.
+    /// How long, and how much, a connection that is being closed goes on reading and dropping.
     static constexpr Duration k_linger = std::chrono::seconds{1};
+    static constexpr std::size_t k_linger_bytes = 4 * 1024 * 1024;
 
     /// How long one that is being closed waits for a peer that takes none of its answers, when there
     /// is no idle timeout.

@@ -18,4 +18,7 @@ void answer_echo(Connection& connection, std::span<const std::byte> message);
 /// Framing::http_head.
 void answer_hello(Connection& connection, std::span<const std::byte> head);
 
+/// Answers a request head that is too long: 431 (RFC 6585, 5).
+void answer_too_long_a_head(Connection& connection);
+
 }  // namespace epoll
