@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 try:
-    from . import _core
+    from ._core import (
+        EPOLL_CLOEXEC,
+        EPOLL_CTL_ADD,
+        EPOLL_CTL_DEL,
+        EPOLL_CTL_MOD,
+        EPOLLERR,
+        EPOLLET,
+        EPOLLEXCLUSIVE,
+        EPOLLHUP,
+        EPOLLIN,
+        EPOLLMSG,
+        EPOLLONESHOT,
+        EPOLLOUT,
+        EPOLLPRI,
+        EPOLLRDBAND,
+        EPOLLRDHUP,
+        EPOLLRDNORM,
+        EPOLLWAKEUP,
+        EPOLLWRBAND,
+        EPOLLWRNORM,
+        BusyPoll,
+        Epoll,
+        EventBatch,
+        close,
+        create,
+        ctl,
+        wait,
+    )
 except ImportError as failure:
     raise ImportError(
-        "epoll._core, the compiled half of this package, cannot be imported "
-        f"({failure}). Install the package: `pip install pyepoll`, or, in a source tree, "
-        "`pip install .` with the interpreter that is to use it; `import epoll` must not find "
-        "the folder src/epoll itself."
+        f"epoll._core, the compiled half of the package epoll, cannot be imported: {failure}. "
+        "Build it for this interpreter: `python -m pip install pyepoll`, or "
+        "`python -m pip install .` in the source tree (and then do not run from src/)."
     ) from failure
-
-from ._core import (
-    EPOLL_CLOEXEC,
-    EPOLL_CTL_ADD,
-    EPOLL_CTL_DEL,
-    EPOLL_CTL_MOD,
-    EPOLLERR,
-    EPOLLET,
-    EPOLLEXCLUSIVE,
-    EPOLLHUP,
-    EPOLLIN,
-    EPOLLMSG,
-    EPOLLONESHOT,
-    EPOLLOUT,
-    EPOLLPRI,
-    EPOLLRDBAND,
-    EPOLLRDHUP,
-    EPOLLRDNORM,
-    EPOLLWAKEUP,
-    EPOLLWRBAND,
-    EPOLLWRNORM,
-    BusyPoll,
-    Epoll,
-    EventBatch,
-    close,
-    create,
-    ctl,
-    wait,
-)
 from .flags import Events
 from .selector import EpollSelector
 

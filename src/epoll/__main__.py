@@ -6,9 +6,12 @@ import argparse
 import importlib
 import logging
 import resource
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from types import FrameType
+from typing import Any
 
 from .servers import native
 
@@ -113,7 +116,7 @@ def _find_handler(target: str) -> native.Handler:
         raise ValueError(f"TARGET must be echo, hello or module:handler, not {target!r}")
     sys.path.insert(0, "")
     try:
-        handler = importlib.import_module(module_name)
+        handler: Any = importlib.import_module(module_name)
         for part in name.split("."):
             handler = getattr(handler, part)
     except ModuleNotFoundError as error:
@@ -150,12 +153,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"epoll serve: {error}", file=sys.stderr)
         return 2
     _allow_all_descriptors()
+    is_served = False
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if not is_served:
+            raise SystemExit(0)  # asked to stop before it has begun
+
+    def on_listening(address: native.Address) -> None:
+        nonlocal is_served
+        is_served = True  # and from here on the server knows what a signal means
+        _say(f"listening on {native.text_of(address)}")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
     try:
-        done = native.serve(
-            handler,
-            on_listening=lambda address: _say(f"listening on {native.text_of(address)}"),
-            **options,
-        )
+        done = native.serve(handler, on_listening=on_listening, **options)
     except OSError as error:
         print(f"epoll serve: {error.strerror or error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -90,7 +91,7 @@ class EpollSelector(_core.SelectorBase, selectors.BaseSelector):
         self,
         fileobj: FileObject,
         events: int,
-        data: Any = None,  # noqa: ANN401
+        data: object = None,
         *,
         exclusive: bool = False,
         one_shot: bool = False,
@@ -127,7 +128,7 @@ class EpollSelector(_core.SelectorBase, selectors.BaseSelector):
         self,
         fileobj: FileObject,
         events: int,
-        data: Any = None,  # noqa: ANN401
+        data: object = None,
         *,
         exclusive: bool = False,
         one_shot: bool = False,
@@ -192,10 +193,8 @@ class EpollSelector(_core.SelectorBase, selectors.BaseSelector):
 
     def _forget(self, fd: int) -> None:
         del self._keys[fd]
-        try:
+        with contextlib.suppress(OSError):  # when it was closed, the kernel forgot it as well
             self._remove(fd)
-        except OSError:
-            pass  # it was closed, so the kernel forgot it as well
 
 
 def _kernel_mask(events: int, exclusive: bool, one_shot: bool, edge_triggered: bool) -> int:

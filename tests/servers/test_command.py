@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -49,6 +50,11 @@ def ask(server: RunningServer, question: bytes) -> bytes:
         return read_to_end(client)
 
 
+def is_listening(server: RunningServer) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(server.address) == 0
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "epoll", *arguments],
@@ -79,9 +85,8 @@ def test_second_signal_cuts_off_what_is_in_flight(start: Start) -> None:
         client.sendall(b"answered\nunfinished")
         assert read_exactly(client, 9) == b"answered\n"
         server.process.send_signal(signal.SIGTERM)
-        with socket.socket() as probe:  # the listener is closed once the first signal has arrived
-            while probe.connect_ex(server.address) == 0:
-                pass
+        while is_listening(server):  # until the first signal has taken effect
+            pass
         server.stop()
 
 
@@ -167,8 +172,6 @@ def test_workers_end_with_their_parent(handlers: None, start: Start) -> None:
     pid = int(ask(server, b"\n"))
     watched = os.pidfd_open(pid)
     server.process.kill()
-    import select
-
     assert select.select([watched], [], [], PATIENCE)[0]
     os.close(watched)
 

@@ -48,7 +48,7 @@ def bind_tcp(host: str, port: int, *, reuse_port: bool, no_delay: bool) -> list[
         OSError: the host has no address, or one of them cannot be bound.
         ValueError: there is no such port.
     """
-    if isinstance(port, int) and not 0 <= port <= 65535:
+    if not 0 <= port <= 65535:
         raise ValueError(f"port must be between 0 and 65535, not {port}")  # libc takes it modulo
     with contextlib.ExitStack() as undo:
         sockets: list[socket.socket] = []
@@ -101,7 +101,7 @@ def bind_unix(path: str) -> socket.socket:
 
 def _remove_dead_socket(path: str) -> None:
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
             return  # bind(2) will say EADDRINUSE: it is somebody's file
     except OSError:
         return
@@ -114,15 +114,15 @@ def _remove_dead_socket(path: str) -> None:
 @contextlib.contextmanager
 def unlinked_at_exit(sock: socket.socket) -> Iterator[None]:
     """Remove the file of a bound Unix socket at the end, if it still is the same file."""
-    path = sock.getsockname() if sock.family == socket.AF_UNIX else ""
-    if not path or path.startswith("\0" if isinstance(path, str) else b"\0"):
+    path = os.fsdecode(sock.getsockname()) if sock.family == socket.AF_UNIX else ""
+    if not path or path.startswith("\0"):
         yield
         return
-    before = os.stat(path)
+    before = Path(path).stat()
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            now = os.stat(path)
+            now = Path(path).stat()
             if (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino):
                 Path(path).unlink()

@@ -1,10 +1,10 @@
 """Several processes that serve one address: started together, restarted when they die, stopped
 together.
 
-The parent serves nobody. It holds the listening sockets: for TCP one for each worker, all on the same
-port (SO_REUSEPORT), for Unix one for all. So clients can connect before the first worker runs, and
-when a worker dies, who waited in its queue is served by its successor. It waits for signals with
-sigtimedwait(2), so nothing can be missed between two waits.
+The parent serves nobody. It holds the listening sockets: for TCP one for each worker, all on the
+same port (SO_REUSEPORT), for Unix one for all. So clients can connect before the first worker runs,
+and when a worker dies, who waited in its queue is served by its successor. It waits for signals
+with sigtimedwait(2), so nothing can be missed between two waits.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class _Supervisor:
     handler: Handler
     options: OptionValues
     workers: list[_Worker]
-    lifeline: tuple[int, int]  #: a pipe that the parent never writes to: its end is the parent's end
+    lifeline: tuple[
+        int, int
+    ]  #: a pipe that the parent never writes to: its end is the parent's end
     total: list[Statistics] = field(default_factory=list)
     signals: int = 0
 
@@ -86,7 +88,7 @@ class _Supervisor:
                 server.run(signal_fd)
             os.write(answer, pickle.dumps(tuple(server.statistics())))
             code = 0
-        except BaseException:  # noqa: BLE001 - the last frame of this process
+        except BaseException:
             traceback.print_exc()
         finally:
             logging.shutdown()
@@ -111,7 +113,9 @@ class _Supervisor:
                 continue
             age = time.monotonic() - worker.started
             young = age < _YOUNG_SECONDS
-            worker.pause = min(max(worker.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE) if young else 0.0
+            worker.pause = (
+                min(max(worker.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE) if young else 0.0
+            )
             worker.due = time.monotonic() + worker.pause
             _logger.error(
                 "worker %d (pid %d) ended with %s; starting another in %.1f s",
@@ -125,7 +129,7 @@ class _Supervisor:
         with os.fdopen(worker.report, "rb") as report:
             data = report.read()
         if data:
-            self.total.append(Statistics(*pickle.loads(data)))  # noqa: S301 - from our own child
+            self.total.append(Statistics(*pickle.loads(data)))
 
     def start_due(self) -> float | None:
         """Start the workers whose time has come; return the seconds until the next one's."""

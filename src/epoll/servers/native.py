@@ -12,20 +12,21 @@ framing. All messages of one read are handled before their answers leave with on
 
 What the server does so that no peer can hurt it:
 
-* *A message longer than* ``max_message``: the connection is closed, after the answers to the messages
-  before it were sent. Raw framing has no messages to measure.
+* *A message longer than* ``max_message``: the connection is closed, after the answers to the
+  messages before it were sent. Raw framing has no messages to measure. A request head for "hello"
+  may have 16 KiB and gets 431.
 * *A handler that raises*: the traceback is logged (logger ``epoll.servers``), this connection is
   closed, the others do not notice. KeyboardInterrupt and SystemExit end the server.
 * *A slow reader*: when more than ``high_water`` bytes of answers wait and the socket is full, its
   messages are neither handled nor read until a quarter of that is left.
-* *A peer that has finished sending* (half-close) gets all its answers, then the connection is closed.
-  An incomplete message is dropped.
+* *A peer that has finished sending* (half-close) gets all its answers, then the connection is
+  closed. An incomplete message is dropped.
 * *A peer that vanished* is found out by TCP keep-alive after two minutes; one that is silent, or
   reads nothing, after ``idle_timeout``, if there is one.
 * *No descriptor left* (EMFILE): logged once; who waits is served as soon as there is one again.
 
-Memory for each connection is bounded: ``max_message`` + 64 KiB of input, ``high_water`` + one answer
-of output, and below one KiB when it is idle.
+Memory for each connection is bounded: ``max_message`` + 64 KiB of input, ``high_water`` + one
+answer of output, and below one KiB when it is idle.
 """
 
 from __future__ import annotations
@@ -127,9 +128,7 @@ class Options:
             return given
         if self.unix is not None:
             return [bind_unix(self.unix)]
-        return bind_tcp(
-            self.host, self.port, reuse_port=self.reuse_port, no_delay=self.no_delay
-        )
+        return bind_tcp(self.host, self.port, reuse_port=self.reuse_port, no_delay=self.no_delay)
 
 
 class OptionValues(TypedDict, total=False):
@@ -224,7 +223,8 @@ class Server:
         """Serve on a new thread. Raises RuntimeError when it was started already."""
         if self._thread is not None:
             raise RuntimeError("this server was started already")
-        self._thread = threading.Thread(target=self._run_in_thread, name="epoll-server", daemon=True)
+        name = f"epoll-server {text_of(self.address)}"
+        self._thread = threading.Thread(target=self._run_in_thread, name=name, daemon=True)
         self._thread.start()
 
     def stop(self, grace: float | None = None) -> None:
@@ -271,7 +271,7 @@ class Server:
     def _run_in_thread(self) -> None:
         try:
             self.run()
-        except BaseException as failure:  # noqa: BLE001 - join() raises it
+        except BaseException as failure:
             self._failure = failure
 
 
@@ -288,9 +288,9 @@ def serve(
 
     Args:
         handler: as for ``Server``.
-        workers: serve with so many processes. They share the port (SO_REUSEPORT) or the Unix socket;
-            one that dies is replaced, and its successor serves those who were waiting for it. Needs
-            the main thread, and no other threads (fork).
+        workers: serve with so many processes. They share the port (SO_REUSEPORT) or the Unix
+            socket; one that dies is replaced, and its successor serves those who were waiting for
+            it. Needs the main thread, and no other threads (fork).
         on_listening: called with the address as soon as clients can connect.
         options: the attributes of ``Options``.
 
@@ -308,13 +308,14 @@ def serve(
 
         return supervise(handler, workers, on_listening, options)
     server = Server(handler, **options)
-    if on_listening is not None:
-        on_listening(server.address)
-    if threading.current_thread() is threading.main_thread():
-        with stopped_by_signals(server, signal.SIGINT, signal.SIGTERM) as signal_fd:
-            server.run(signal_fd)
-    else:
-        server.run()
+    with contextlib.ExitStack() as undo:
+        signal_fd = -1
+        if threading.current_thread() is threading.main_thread():
+            signals = stopped_by_signals(server, signal.SIGINT, signal.SIGTERM)
+            signal_fd = undo.enter_context(signals)
+        if on_listening is not None:
+            on_listening(server.address)
+        server.run(signal_fd)
     return server.statistics()
 
 
