@@ -117,8 +117,9 @@ void ByteQueue::consume(std::size_t count) noexcept {
 void ByteQueue::clear() noexcept { consume(size_); }
 
 void ByteQueue::append(Chunk chunk) {
-    // Consumed places at the front are taken back when the table would have to grow for them.
-    if (chunks_.size() == chunks_.capacity() && first_ != 0) {
+    // Consumed places at the front are taken back when the table would have to grow, once they are
+    // half of it: fewer would mean to move the whole table again for every few chunks.
+    if (chunks_.size() == chunks_.capacity() && first_ != 0 && first_ >= chunks_.size() / 2) {
         chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(first_));
         first_ = 0;
     }

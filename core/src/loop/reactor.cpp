@@ -65,8 +65,12 @@ void Reactor::run_turn(Timeout limit) {
     now_ = Clock::now();
     turns_.add(1);
     events_.add(count);
+    bool has_stale = false;
     for (std::size_t i = 0; i != count; ++i) {
-        collect(room_[i]);
+        has_stale = !collect(room_[i]) || has_stale;
+    }
+    if (has_stale) {
+        rebuild();
     }
     take_posted();
     run_deferred();
@@ -150,31 +154,37 @@ void Reactor::apply_change(Source& source) noexcept {
     if (source.is_in_epoll_ && has_all(source.armed_, source.wanted_)) {
         return;  // the wish was taken back
     }
-    if (source.wanted_ == Events::none || rearm(source) == 0) {
-        return;
-    }
-    // The kernel does not watch it (somebody else closed the descriptor, or memory is short): the
-    // owner hears of it as of any other failure, from its next read or write.
-    source.ready_ = source.wanted_ | Events::error;
-    if (!source.ListHook<ReadyTag>::is_linked()) {
-        ready_.push_back(source);
+    if (source.wanted_ != Events::none) {
+        rearm(source);
     }
 }
 
-int Reactor::rearm(Source& source) noexcept {
-    const bool is_shared = has_any(source.armed_, Events::exclusive);
-    changes_.add(1);
+void Reactor::rearm(Source& source) noexcept {
+    const bool is_shared = has_any(source.armed_ | source.wanted_, Events::exclusive);
     if (source.is_in_epoll_ && is_shared) {
         poller_.remove(source.fd_);  // EPOLLEXCLUSIVE can be added, but not modified
+        changes_.add(1);
         source.is_in_epoll_ = false;
     }
     const auto operation =
         source.is_in_epoll_ ? kernel::Operation::modify : kernel::Operation::add;
     const int error = kernel::control(poller_.fd(), operation, source.fd_, source.wanted_,
                                       token_of(source));
+    changes_.add(1);
     source.is_in_epoll_ = error == 0;
     source.armed_ = error == 0 ? source.wanted_ : Events::none;
-    return error;
+    // The kernel does not watch it (somebody else closed the descriptor, or memory is short): the
+    // owner hears of it as of any other failure, from its next read or write.
+    if (error != 0 && source.wanted_ != Events::none) {
+        note_ready(source, source.wanted_ | Events::error);
+    }
+}
+
+void Reactor::note_ready(Source& source, Events ready) noexcept {
+    source.ready_ |= ready;
+    if (!source.ListHook<ReadyTag>::is_linked()) {
+        ready_.push_back(source);
+    }
 }
 
 Timeout Reactor::time_left(Timeout limit) noexcept {
@@ -182,28 +192,31 @@ Timeout Reactor::time_left(Timeout limit) noexcept {
         return Timeout::none();
     }
     const auto due = timers_.next_due();
-    return due ? Timeout::shorter(limit, Timeout::after(*due - Clock::now())) : limit;
+    if (!due) {
+        return limit;
+    }
+    const TimePoint now = Clock::now();
+    // A moment long past is not subtracted: the difference might not fit.
+    return *due <= now ? Timeout::none() : Timeout::shorter(limit, Timeout::after(*due - now));
 }
 
 std::size_t Reactor::wait(Timeout limit) {
     Timeout timeout = time_left(limit);
-    const bool may_block = !timeout.is_none();
-    if (may_block) {
+    if (!timeout.is_none()) {
         is_waiting_.store(true);
         if (has_posted_.load() || stop_requested_.load()) {
             timeout = Timeout::none();
         }
-        if (observer_ != nullptr) {
-            observer_->on_block();
-        }
+    }
+    const bool is_observed = observer_ != nullptr && !timeout.is_none();
+    if (is_observed) {
+        observer_->on_block();
     }
     const IoResult result = poller_.wait(room_, timeout);
-    if (may_block) {
-        if (observer_ != nullptr) {
-            observer_->on_unblock();
-        }
-        is_waiting_.store(false, std::memory_order_relaxed);
+    if (is_observed) {
+        observer_->on_unblock();
     }
+    is_waiting_.store(false, std::memory_order_relaxed);
     waits_.add(1);
     if (!result.ok() && !result.interrupted()) {
         throw_error(result.error, "epoll_wait");
@@ -211,13 +224,12 @@ std::size_t Reactor::wait(Timeout limit) {
     return result.size();
 }
 
-void Reactor::collect(const Ready& report) noexcept {
+bool Reactor::collect(const Ready& report) noexcept {
     const auto slot = static_cast<std::uint32_t>(report.token >> 32);
     const auto generation = static_cast<std::uint32_t>(report.token);
     if (slot >= slots_.size() || slots_[slot].source == nullptr ||
-        slots_[slot].generation != generation) {
-        rebuild();
-        return;
+        slots_[slot].generation != generation || !slots_[slot].source->is_in_epoll_) {
+        return false;
     }
     Source& source = *slots_[slot].source;
     const Events reported =
@@ -228,23 +240,21 @@ void Reactor::collect(const Ready& report) noexcept {
         changes_.add(1);
         source.is_in_epoll_ = false;
         source.armed_ = Events::none;
-        return;
+        return true;
     }
     if (has_any(report.events & source.armed_, ~source.wanted_)) {
-        (void)rearm(source);
+        rearm(source);
     }
     if (ready != Events::none) {
-        source.ready_ |= ready;
-        if (!source.ListHook<ReadyTag>::is_linked()) {
-            ready_.push_back(source);
-        }
+        note_ready(source, ready);
     }
+    return true;
 }
 
-// A report that belongs to nobody: its source left, but the kernel could not be told, because
-// somebody had closed the descriptor while a dup or a forked child kept the file open. There is no
-// descriptor any more by which to remove it, and level-triggered it would be reported for ever. The
-// only way to be rid of it is a new epoll.
+// A report that belongs to nobody: its source left or was disarmed, but the kernel could not be told,
+// because somebody had closed the descriptor while a dup or a forked child kept the file open. There
+// is no descriptor any more by which to remove it, and level-triggered it would be reported for ever.
+// The only way to be rid of it is a new epoll.
 void Reactor::rebuild() noexcept {
     const IoResult created = kernel::create();
     if (!created.ok()) {

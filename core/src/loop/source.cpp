@@ -8,6 +8,7 @@ namespace epoll {
 
 void Source::join(int fd, Events wanted) {
     assert(!is_joined());
+    assert(!has_any(wanted, Events::one_shot | Events::edge_triggered) && "level-triggered only");
     const std::uint32_t slot = reactor_.take_slot(*this);
     slot_ = slot;
     fd_ = fd;

@@ -2,7 +2,7 @@
 
 #include <atomic>
 #include <cstddef>
-#include <ctime>
+#include <limits>
 
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -46,6 +46,11 @@ struct KernelTimespec {
     std::int64_t nanoseconds;
 };
 
+/// ioctl(2). By number, because the type of the request differs between glibc and musl.
+int control_device(int fd, unsigned long request, void* argument) noexcept {
+    return ::syscall(SYS_ioctl, fd, request, argument) == 0 ? 0 : errno;
+}
+
 std::atomic<bool> has_pwait2{true};  // a fact about this kernel, learnt once
 
 }  // namespace
@@ -61,7 +66,7 @@ int control(int epoll_fd, Operation operation, int fd, Events events, Token toke
 
 IoResult wait(int epoll_fd, std::span<Ready> room, Timeout timeout) noexcept {
     auto* const events = reinterpret_cast<epoll_event*>(room.data());
-    constexpr std::size_t most = static_cast<std::size_t>(__INT_MAX__) / sizeof(epoll_event);
+    constexpr std::size_t most = std::numeric_limits<int>::max() / sizeof(epoll_event);
     if (room.size() > most) {
         return {0, EINVAL};
     }
@@ -82,13 +87,13 @@ IoResult wait(int epoll_fd, std::span<Ready> room, Timeout timeout) noexcept {
 int set_busy_poll(int epoll_fd, BusyPoll parameters) noexcept {
     BusyPollParameters raw{parameters.microseconds, parameters.packets_budget,
                            static_cast<std::uint8_t>(parameters.prefer), 0};
-    return ::ioctl(epoll_fd, k_set_parameters, &raw) == 0 ? 0 : errno;
+    return control_device(epoll_fd, k_set_parameters, &raw);
 }
 
 int get_busy_poll(int epoll_fd, BusyPoll& parameters) noexcept {
     BusyPollParameters raw{};
-    if (::ioctl(epoll_fd, k_get_parameters, &raw) != 0) {
-        return errno;
+    if (const int error = control_device(epoll_fd, k_get_parameters, &raw); error != 0) {
+        return error;
     }
     parameters = {raw.busy_poll_usecs, raw.busy_poll_budget, raw.prefer_busy_poll != 0};
     return 0;

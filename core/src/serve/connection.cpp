@@ -150,7 +150,9 @@ std::size_t Connection::handle_messages(std::span<const std::byte> input) {
         if (frame.status == Frame::Status::too_long) {
             server_.too_long_.add(1);
             server_.handler_.on_too_long(*this);
-            linger(CloseReason::too_long);
+            if (state_ == State::open) {
+                linger(CloseReason::too_long);
+            }
             break;
         }
         handled += frame.size;

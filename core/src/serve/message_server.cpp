@@ -41,7 +41,10 @@ void MessageServer::on_stop_due() noexcept {
 }
 
 void MessageServer::on_grace_over() noexcept {
-    on_stop_due();
+    if (stop_due_.is_scheduled()) {
+        reactor_.timers().start(grace_timer_, reactor_.now());  // whoever waits is let in first
+        return;
+    }
     for (Connection& connection : connections_) {
         connection.abort_now(CloseReason::stopped);
     }

@@ -13,6 +13,8 @@ namespace epoll {
 /// Move-only. A program without reference counts uses ByteQueue::append_copy instead.
 class OwnedBytes {
   public:
+    /// May append to the ByteQueue that calls it, unless that is being destroyed; it must not gather
+    /// from it nor consume.
     using Release = void (*)(void* owner) noexcept;
 
     /// Takes over one reference to `owner`, which keeps `bytes` in place until `release` is called.

@@ -51,8 +51,8 @@ class MemberDeferred final : public Deferred {
     Owner& owner_;
 };
 
-/// Told around every wait that may block, on the reactor's thread: where a host language lets go of
-/// its lock, and where it looks for signals.
+/// Told around every wait that may block and around no other, on the reactor's thread: where a host
+/// language lets go of its lock, and where it looks for signals.
 class WaitObserver {
   public:
     virtual void on_block() noexcept = 0;
@@ -69,18 +69,18 @@ struct ReactorStatistics {
     std::uint64_t events;   ///< reports of the kernel
     std::uint64_t changes;  ///< epoll_ctl calls
     std::uint64_t timers;   ///< timers fired
-    std::uint64_t deferred; ///< deferred items run
+    std::uint64_t deferred; ///< deferred and posted items run
 };
 
 /// The event loop: epoll, timers and deferred work of one thread.
 ///
 /// A turn has four phases, always in this order (it is asyncio's order):
 ///   collect   one wait; the kernel's reports become masks. No user code runs.
-///   deferred  what was deferred or posted before the wait began.
+///   deferred  what was deferred or posted until the wait ended.
 ///   dispatch  on_ready() of the sources that are ready and still want it.
 ///   timers    the due ones.
 /// What a phase adds waits for the next turn, so nothing can starve the rest; what was given to
-/// before_wait() runs at the end of the turn. The clock is read once a turn.
+/// before_wait() runs at the end of the turn. The moment of the turn, now(), is read once.
 ///
 /// One thread runs it and calls everything but post(), stop() and statistics(), which any thread may
 /// call. Callbacks do not throw. After a fork the child must not use the parent's reactor: both would
@@ -100,7 +100,8 @@ class Reactor {
     /// Runs one turn, in which it waits no longer than `limit`, nor past the next timer.
     void run_turn(Timeout limit);
 
-    /// Makes run() return at the end of its present turn. Any thread; async-signal-safe.
+    /// Makes run() return at the end of its present turn, or of its first one if it is called later;
+    /// no turn waits until then. Any thread; async-signal-safe.
     void stop() noexcept;
 
     /// Runs `item` in the next turn's deferred phase, in order. Nothing happens when it is scheduled
@@ -108,6 +109,8 @@ class Reactor {
     void defer(Deferred& item) noexcept;
 
     /// Runs `item` at the end of this turn, before the next wait; also what such an item adds.
+    /// Nothing happens when it is scheduled already, by defer() or here. An item that adds itself
+    /// again would keep the turn from ending.
     void before_wait(Deferred& item) noexcept;
 
     /// As defer(), from any thread. Nothing happens when it is posted already; it must not be
@@ -144,12 +147,13 @@ class Reactor {
     void note_change(Source& source) noexcept;
     void apply_change(Source& source) noexcept;
     void apply_changes() noexcept;
-    [[nodiscard]] int rearm(Source& source) noexcept;
+    void rearm(Source& source) noexcept;
+    void note_ready(Source& source, Events ready) noexcept;
     void rebuild() noexcept;
 
     [[nodiscard]] Timeout time_left(Timeout limit) noexcept;
     [[nodiscard]] std::size_t wait(Timeout limit);
-    void collect(const Ready& report) noexcept;
+    [[nodiscard]] bool collect(const Ready& report) noexcept;  ///< false: it belongs to nobody
     void take_posted() noexcept;
     void run_deferred() noexcept;
     void dispatch() noexcept;
@@ -167,7 +171,6 @@ class Reactor {
     TimePoint now_;
     WaitObserver* observer_ = nullptr;
     std::vector<Ready> room_;
-    std::unique_ptr<WakeSource> wake_source_;
 
     std::mutex posted_mutex_;
     Deferreds posted_;                     ///< guarded by posted_mutex_
@@ -176,6 +179,8 @@ class Reactor {
     std::atomic<bool> stop_requested_{false};
 
     Counter turns_, waits_, events_, changes_, timers_fired_, deferred_run_;
+
+    std::unique_ptr<WakeSource> wake_source_;  ///< last: it joins a reactor that is complete
 };
 
 }  // namespace epoll

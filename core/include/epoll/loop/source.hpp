@@ -28,6 +28,7 @@ class Source : private ListHook<ReadyTag>, private ListHook<ChangedTag> {
 
     /// Starts watching `fd` for `wanted`, at once. Throws std::system_error when the kernel refuses.
     ///
+    /// Level-triggered: neither Events::one_shot nor Events::edge_triggered may be among `wanted`.
     /// Events::exclusive may be among `wanted`, for a listening socket that several processes share.
     void join(int fd, Events wanted);
 
@@ -55,7 +56,8 @@ class Source : private ListHook<ReadyTag>, private ListHook<ChangedTag> {
 
     /// Called in the dispatch phase with what is both reported and wanted at this moment, never with
     /// nothing. EPOLLERR and EPOLLHUP arrive as readable and writable: the next read or write says
-    /// what has happened. The source may be destroyed inside, as may any other.
+    /// what has happened; who wants neither of the two does not hear of them. The source may be
+    /// destroyed inside, as may any other.
     virtual void on_ready(Events ready) noexcept = 0;
 
     Reactor& reactor_;

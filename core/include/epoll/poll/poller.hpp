@@ -58,7 +58,7 @@ enum class Operation : int { add = 1, remove = 2, modify = 3 };  ///< EPOLL_CTL_
 /// than INT_MAX / sizeof(Ready) places.
 [[nodiscard]] IoResult wait(int epoll_fd, std::span<Ready> room, Timeout timeout) noexcept;
 
-/// EPIOCSPARAMS / EPIOCGPARAMS: errno, ENOTTY where the kernel lacks them.
+/// EPIOCSPARAMS / EPIOCGPARAMS: errno; ENOTTY or EOPNOTSUPP where the kernel lacks them.
 [[nodiscard]] int set_busy_poll(int epoll_fd, BusyPoll parameters) noexcept;
 [[nodiscard]] int get_busy_poll(int epoll_fd, BusyPoll& parameters) noexcept;
 

@@ -36,7 +36,7 @@ class MessageHandler {
     /// Accepting fails for lack of descriptors or memory: once an episode, see ListenerHandler.
     virtual void on_accept_error(int error) noexcept = 0;
 
-    /// After MessageServer::stop(): no connection is left.
+    /// After MessageServer::stop(): no connection is left. May destroy the server.
     virtual void on_stopped() noexcept = 0;
 
   protected:
