@@ -33,8 +33,8 @@ struct Signature {
     std::array<const char*, Count> names;
     std::array<Parameter, Count> kinds;
 
-    /// The borrowed argument of each parameter, null for those left out; nothing, with the TypeError
-    /// that a function written in Python would raise, when the call does not fit.
+    /// The borrowed argument of each parameter, null for those left out; nothing, with the
+    /// TypeError that a function written in Python would raise, when the call does not fit.
     [[nodiscard]] std::optional<std::array<PyObject*, Count>> bind(
         const CallArguments& arguments) const noexcept {
         std::array<PyObject*, Count> bound{};

@@ -7,7 +7,8 @@
 
 namespace epoll::python {
 
-/// The contiguous bytes of an object (bytes, bytearray, memoryview, array …), borrowed while it lives.
+/// The contiguous bytes of an object (bytes, bytearray, memoryview, array …), borrowed while it
+/// lives.
 ///
 /// `bytes` is read directly; anything else is locked by the buffer protocol until the end.
 class BytesView {

@@ -126,11 +126,10 @@ int clear(PyObject* self) noexcept {
 }
 
 void deallocate(PyObject* self) noexcept {
-    PyTypeObject* const type = Py_TYPE(self);
+    const Ref type = Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
     PyObject_GC_UnTrack(self);
     self_of<ConnectionObject>(self).~ConnectionObject();
-    type->tp_free(self);
-    Py_DECREF(type);
+    Py_TYPE(self)->tp_free(self);
 }
 
 constexpr const char* k_send_text =

@@ -9,8 +9,8 @@
 
 #include "python.hpp"
 
-// From Python's numbers to ours. Each answers nothing, with the exception set, when the object is no
-// such number: TypeError for a wrong type, OverflowError for one out of range.
+// From Python's numbers to ours. Each answers nothing, with the exception set, when the object is
+// no such number: TypeError for a wrong type, OverflowError for one out of range.
 
 namespace epoll::python {
 
@@ -27,7 +27,8 @@ namespace epoll::python {
 /// A descriptor: an int, or an object with fileno(). ValueError when it is negative.
 [[nodiscard]] std::optional<int> to_fd(PyObject* object) noexcept;
 
-/// Seconds, any real number, rounded up to nanoseconds; null, None and negative numbers are forever.
+/// Seconds, any real number, rounded up to nanoseconds; null, None and negative numbers are
+/// forever.
 ///
 /// As select.epoll has it, milliseconds decide what is negative: above -0.001 counts as zero.
 [[nodiscard]] std::optional<Timeout> to_timeout_seconds(PyObject* object) noexcept;

@@ -47,7 +47,8 @@ int clear_epoll_object(PyObject* self) noexcept {
 }
 
 void deallocate_epoll_object(PyObject* self) noexcept {
-    const Ref type = Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
+    const Ref type =
+        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
     PyObject_GC_UnTrack(self);
     reinterpret_cast<EpollObject*>(self)->set.~EpollSet();
     Py_TYPE(self)->tp_free(self);

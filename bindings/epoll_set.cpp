@@ -9,15 +9,15 @@
 #include "gil.hpp"
 #include "interruptible_wait.hpp"
 
-// Closing while other threads wait. close(2) does not end an epoll_wait(2) of another thread: it would
-// sleep on, and its next call would use a number that may be somebody else's by then. So the closing
-// thread registers an eventfd that is always readable, under a token that no descriptor can have. It
-// wakes one thread, and being level-triggered that one wakes the next. Each sees that the set is
-// closed; the last one removes the eventfd and closes the descriptor.
+// Closing while other threads wait. close(2) does not end an epoll_wait(2) of another thread: it
+// would sleep on, and its next call would use a number that may be somebody else's by then. So the
+// closing thread registers an eventfd that is always readable, under a token that no descriptor can
+// have. It wakes one thread, and being level-triggered that one wakes the next. Each sees that the
+// set is closed; the last one removes the eventfd and closes the descriptor.
 //
-// After fork(2) the child shares the epoll with its parent, and the threads that waited are not in the
-// child. The count of waiters is therefore worth nothing in another process than the one that made it:
-// the child just closes its descriptor, and the parent's threads sleep on undisturbed.
+// After fork(2) the child shares the epoll with its parent, and the threads that waited are not in
+// the child. The count of waiters is therefore worth nothing in another process than the one that
+// made it: the child just closes its descriptor, and the parent's threads sleep on undisturbed.
 
 namespace epoll::python {
 
@@ -32,8 +32,8 @@ std::span<Ready> without_closing_token(std::span<Ready> reports) noexcept {
     return reports.first(static_cast<std::size_t>(rest - reports.begin()));
 }
 
-/// Where the generations of a set begin: not where those of another one do, which may be registering
-/// descriptors in the same epoll (Epoll.fromfd).
+/// Where the generations of a set begin: not where those of another one do, which may be
+/// registering descriptors in the same epoll (Epoll.fromfd).
 std::uint32_t first_generation(const EpollSet* set) noexcept {
     const auto now = static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
     const auto place = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(set));
@@ -42,8 +42,7 @@ std::uint32_t first_generation(const EpollSet* set) noexcept {
 
 }  // namespace
 
-EpollSet::EpollSet(OwnedFd fd) noexcept
-    : fd_(std::move(fd)), generation_(first_generation(this)) {}
+EpollSet::EpollSet(OwnedFd fd) noexcept : fd_(std::move(fd)), generation_(first_generation(this)) {}
 
 bool EpollSet::require_open() const noexcept {
     if (closed_) {
@@ -63,8 +62,8 @@ EpollSet::Outcome EpollSet::add(int fd, Events events, Ref data) {
     }
     registrations_.reserve(fd);
     const std::uint32_t generation = next_generation();
-    const int failure = kernel::control(fd_.get(), kernel::Operation::add, fd, events,
-                                        make_token(fd, generation));
+    const int failure =
+        kernel::control(fd_.get(), kernel::Operation::add, fd, events, make_token(fd, generation));
     if (failure != 0) {
         (void)os_error(failure);
         return {false, {}};
@@ -107,8 +106,8 @@ EpollSet::Outcome EpollSet::attach(int fd, Ref data) noexcept {
         (void)os_error(ENOENT);
         return {false, {}};
     }
-    Registration changed{known->generation, known->events, std::move(data),
-                         std::move(known->by_fd), {}};
+    Registration changed{
+        known->generation, known->events, std::move(data), std::move(known->by_fd), {}};
     return {true, registrations_.put(fd, std::move(changed))};
 }
 
@@ -157,6 +156,7 @@ std::optional<RegistrationTable> EpollSet::close() {
 std::optional<std::span<Ready>> EpollSet::wait(PyObject* owner, std::span<Ready> room,
                                                Timeout timeout) noexcept {
     std::optional<std::size_t> count;
+    int fd = -1;
     {
         const CriticalSection inside{owner};
         if (!require_open()) {
@@ -170,11 +170,9 @@ std::optional<std::span<Ready>> EpollSet::wait(PyObject* owner, std::span<Ready>
             return without_closing_token(room.first(*count));
         }
         enter();
+        fd = fd_.get();
     }
-    count = wait_interruptibly(fd_.get(), room, timeout, [this, owner] {
-        const CriticalSection inside{owner};
-        return !closed_;
-    });
+    count = wait_interruptibly(fd, room, timeout);
     const CriticalSection inside{owner};
     leave();
     if (!count || !require_open()) {

@@ -20,9 +20,10 @@ namespace epoll::python {
 /// An epoll descriptor, what Python attached to its registrations, and the threads that wait on it:
 /// the heart of Epoll and of SelectorBase.
 ///
-/// It lives inside a Python object, its owner. Every function but wait() must be called in the owner's
-/// critical section; what an answer holds must be dropped outside of it, because that may run any code.
-/// Functions that answer bool or optional have set an exception when they answer false or nothing.
+/// It lives inside a Python object, its owner. Every function but wait() must be called in the
+/// owner's critical section; what an answer holds must be dropped outside of it, because that may
+/// run any code. Functions that answer bool or optional have set an exception when they answer
+/// false or nothing.
 class EpollSet {
   public:
     /// Takes over an epoll descriptor.
@@ -56,8 +57,8 @@ class EpollSet {
     /// EPOLL_CTL_DEL. A registration that the kernel does not know (any more) is forgotten as well.
     Outcome remove(int fd) noexcept;
 
-    /// Closes the descriptor at once, or has the threads that wait on it do so: they all wake up, and
-    /// the last one closes. OSError when that is not possible, and then the set is as it was.
+    /// Closes the descriptor at once, or has the threads that wait on it do so: they all wake up,
+    /// and the last one closes. OSError when that is not possible, and then the set is as it was.
     /// Answers the registrations that there were. Nothing happens when it is closed already.
     [[nodiscard]] std::optional<RegistrationTable> close();
 

@@ -15,14 +15,12 @@ namespace {
 
 constexpr Events k_default_events = Events::readable | Events::priority | Events::writable;
 
-constexpr Signature<3> k_register{
-    "register",
-    {"fd", "eventmask", "data"},
-    {Parameter::required, Parameter::optional, Parameter::optional}};
-constexpr Signature<3> k_modify{
-    "modify",
-    {"fd", "eventmask", "data"},
-    {Parameter::required, Parameter::required, Parameter::optional}};
+constexpr Signature<3> k_register{"register",
+                                  {"fd", "eventmask", "data"},
+                                  {Parameter::required, Parameter::optional, Parameter::optional}};
+constexpr Signature<3> k_modify{"modify",
+                                {"fd", "eventmask", "data"},
+                                {Parameter::required, Parameter::required, Parameter::optional}};
 constexpr Signature<1> k_unregister{"unregister", {"fd"}, {Parameter::required}};
 constexpr Signature<2> k_poll{
     "poll", {"timeout", "maxevents"}, {Parameter::optional, Parameter::optional}};
@@ -165,8 +163,8 @@ Ref wait_for_list(EpollObject& self, std::optional<Timeout> timeout, PyObject* m
         return {};
     }
     const CriticalSection inside{self.as_python()};
-    return make_report_list(
-        *reports, [&self](const Ready& report) { return make_item(self.set, report); });
+    return make_report_list(*reports,
+                            [&self](const Ready& report) { return make_item(self.set, report); });
 }
 
 Ref poll(EpollObject& self, const CallArguments& call) {
@@ -225,8 +223,7 @@ Ref registrations(EpollObject& self) {
         Ref data = known->data ? Ref::borrow(known->data.get()) : Ref::none();
         const std::uint32_t events = bits(known->events);
         const Ref key = Ref::steal(PyLong_FromLong(fd));
-        const Ref value =
-            make_pair(Ref::steal(PyLong_FromUnsignedLong(events)), std::move(data));
+        const Ref value = make_pair(Ref::steal(PyLong_FromUnsignedLong(events)), std::move(data));
         if (!key || !value || PyDict_SetItem(all.get(), key.get(), value.get()) < 0) {
             return {};
         }
@@ -303,12 +300,9 @@ Ref enter(EpollObject& self) {
 /// Takes the three arguments of a with statement, or fewer, as select.epoll does.
 Ref exit(EpollObject& self, const CallArguments& call) {
     static constexpr Signature<3> k_exit{
-        "__exit__",
-        {"", "", ""},
-        {Parameter::optional, Parameter::optional, Parameter::optional}};
-    return k_exit.bind(call)
-               ? Ref::steal(PyObject_CallMethod(self.as_python(), "close", nullptr))
-               : Ref{};
+        "__exit__", {"", "", ""}, {Parameter::optional, Parameter::optional, Parameter::optional}};
+    return k_exit.bind(call) ? Ref::steal(PyObject_CallMethod(self.as_python(), "close", nullptr))
+                             : Ref{};
 }
 
 Py_ssize_t length(PyObject* self) noexcept {
@@ -375,10 +369,10 @@ PyType_Slot slots[] = {
     {0, nullptr},
 };
 
-PyType_Spec spec = {"epoll.Epoll", sizeof(EpollObject), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
-                        Py_TPFLAGS_IMMUTABLETYPE,
-                    slots};
+PyType_Spec spec = {
+    "epoll.Epoll", sizeof(EpollObject), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+    slots};
 
 PyStructSequence_Field busy_poll_fields[] = {
     {"usecs", "how long to poll the device before sleeping, in microseconds; 0 is off"},

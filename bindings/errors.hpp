@@ -13,9 +13,9 @@ Ref error(PyObject* type, const char* format, ...) noexcept;
 
 /// Called in a catch block: turns the C++ exception at hand into a Python one.
 ///
-/// std::bad_alloc and std::length_error become MemoryError, std::system_error becomes OSError with its
-/// number, any other std::exception RuntimeError. The forced unwinding of pthread_exit, which is no
-/// exception and must not be swallowed, hangs the thread (see hang_thread).
+/// std::bad_alloc and std::length_error become MemoryError, std::system_error becomes OSError with
+/// its number, any other std::exception RuntimeError. The forced unwinding of pthread_exit, which
+/// is no exception and must not be swallowed, hangs the thread (see hang_thread).
 void translate_exception() noexcept;
 
 }  // namespace epoll::python

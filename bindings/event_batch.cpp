@@ -69,8 +69,8 @@ struct EventBatchIterator {
 PyObject* make_batch(PyTypeObject* type, PyObject* positional, PyObject* named) noexcept {
     static constexpr const char* k_names[] = {"capacity", nullptr};
     Py_ssize_t capacity = 0;
-    if (PyArg_ParseTupleAndKeywords(positional, named, "n:EventBatch",
-                                    const_cast<char**>(k_names), &capacity) == 0) {
+    if (PyArg_ParseTupleAndKeywords(positional, named, "n:EventBatch", const_cast<char**>(k_names),
+                                    &capacity) == 0) {
         return nullptr;
     }
     if (capacity < 1) {
@@ -114,7 +114,8 @@ int clear_batch(PyObject* self) noexcept {
 }
 
 void deallocate_batch(PyObject* self) noexcept {
-    const Ref type = Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
+    const Ref type =
+        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
     PyObject_GC_UnTrack(self);
     reinterpret_cast<EventBatchObject*>(self)->batch.~EventBatch();
     Py_TYPE(self)->tp_free(self);
@@ -181,7 +182,8 @@ int clear_iterator(PyObject* self) noexcept {
 }
 
 void deallocate_iterator(PyObject* self) noexcept {
-    const Ref type = Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
+    const Ref type =
+        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
     PyObject_GC_UnTrack(self);
     reinterpret_cast<EventBatchIterator*>(self)->batch.~Ref();
     reinterpret_cast<EventBatchIterator*>(self)->pair.~Ref();
@@ -300,9 +302,9 @@ PyType_Slot batch_slots[] = {
     {0, nullptr},
 };
 
-PyType_Spec batch_spec = {
-    "epoll.EventBatch", sizeof(EventBatchObject), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE, batch_slots};
+PyType_Spec batch_spec = {"epoll.EventBatch", sizeof(EventBatchObject), 0,
+                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+                          batch_slots};
 
 PyType_Slot iterator_slots[] = {
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse_iterator)},

@@ -14,7 +14,8 @@ namespace epoll::python {
 /// The reports of one wait and what was attached to them, in memory that is used again and again.
 struct EventBatch {
     std::unique_ptr<Ready[]> reports;
-    std::unique_ptr<Ref[]> objects;  ///< made when the first one is attached; empty: nothing attached
+    std::unique_ptr<Ref[]>
+        objects;  ///< made when the first one is attached; empty: nothing attached
     std::size_t capacity = 0;
     std::size_t count = 0;
     bool has_objects = false;

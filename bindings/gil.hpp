@@ -8,9 +8,10 @@ namespace epoll::python {
 
 /// Stops this thread for good, without letting go of anything.
 ///
-/// A daemon thread that comes back to a finalized interpreter must not run any further: up to Python
-/// 3.13 it is ended by pthread_exit(3), which unwinds the C++ stack and would drop references without
-/// a thread state. Python 3.14 lets such threads hang until the process is gone; so do we everywhere.
+/// A daemon thread that comes back to a finalized interpreter must not run any further: up to
+/// Python 3.13 it is ended by pthread_exit(3), which unwinds the C++ stack and would drop
+/// references without a thread state. Python 3.14 lets such threads hang until the process is gone;
+/// so do we everywhere.
 [[noreturn]] inline void hang_thread() noexcept {
     for (;;) {
         ::pause();
@@ -41,15 +42,17 @@ class GilReleased {
 /// Keeps other threads out of one Python object while it lives. With a GIL it is nothing at all.
 ///
 /// As with the GIL itself the protection may be suspended whenever Python code runs or the thread
-/// blocks, which an allocation or a dropped reference is enough for: look things up again afterwards.
-/// Sections of one thread nest; beginning the inner one may suspend the outer.
+/// blocks, which an allocation or a dropped reference is enough for: look things up again
+/// afterwards. Sections of one thread nest; beginning the inner one may suspend the outer.
 class CriticalSection {
   public:
     CriticalSection(const CriticalSection&) = delete;
     CriticalSection& operator=(const CriticalSection&) = delete;
 
 #ifdef Py_GIL_DISABLED
-    explicit CriticalSection(PyObject* object) noexcept { PyCriticalSection_Begin(&section_, object); }
+    explicit CriticalSection(PyObject* object) noexcept {
+        PyCriticalSection_Begin(&section_, object);
+    }
     ~CriticalSection() { PyCriticalSection_End(&section_); }
 
   private:

@@ -9,9 +9,9 @@
 #include "errors.hpp"
 #include "gil.hpp"
 
-// Waiting is two steps. The first never blocks and keeps the GIL: giving it away although there is work
-// hands the turn to another thread, and to get it back may cost a switch interval (5 ms). Only the
-// second, when nothing is ready, lets go of it.
+// Waiting is two steps. The first never blocks and keeps the GIL: giving it away although there is
+// work hands the turn to another thread, and to get it back may cost a switch interval (5 ms). Only
+// the second, when nothing is ready, lets go of it.
 
 namespace epoll::python {
 
@@ -26,16 +26,14 @@ namespace epoll::python {
     return result.size();
 }
 
-/// Blocks as a Python function does it (PEP 475): without the GIL, and after a signal its handlers run
-/// and the wait goes on with the time that is left.
+/// Blocks as a Python function does it (PEP 475): without the GIL, and after a signal its handlers
+/// run and the wait goes on with the time that is left. A handler may have closed the descriptor:
+/// who lets it keeps the number taken and the wait awake (see EpollSet::close).
 ///
-/// `goes_on()` is asked after the handlers of a signal ran; when it answers false the wait ends as if
-/// its time were over. Answers how many reports there are, or nothing, with OSError or what a handler
-/// raised.
-template <class GoesOn>
-[[nodiscard]] std::optional<std::size_t> wait_interruptibly(int epoll_fd, std::span<Ready> room,
-                                                            Timeout timeout,
-                                                            GoesOn goes_on) noexcept {
+/// Answers how many reports there are, or nothing, with OSError or what a handler raised.
+[[nodiscard]] inline std::optional<std::size_t> wait_interruptibly(int epoll_fd,
+                                                                   std::span<Ready> room,
+                                                                   Timeout timeout) noexcept {
     const bool has_deadline = !timeout.is_forever();
     const TimePoint start = has_deadline ? Clock::now() : TimePoint{};
     const Duration whole = has_deadline ? timeout.duration() : Duration::zero();
@@ -55,11 +53,13 @@ template <class GoesOn>
         if (result.interrupted() && PyErr_CheckSignals() < 0) {
             return std::nullopt;
         }
-        const Duration left = has_deadline ? whole - (Clock::now() - start) : whole;
-        if ((has_deadline && left <= Duration::zero()) || !goes_on()) {
-            return 0;
+        if (has_deadline) {
+            const Duration left = whole - (Clock::now() - start);
+            if (left <= Duration::zero()) {
+                return 0;
+            }
+            timeout = Timeout::after(left);
         }
-        timeout = has_deadline ? Timeout::after(left) : timeout;
     }
 }
 

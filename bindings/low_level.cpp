@@ -85,7 +85,7 @@ Ref wait(ModuleState& state, const CallArguments& call) {
     const WaitBuffer::Lease lease{state.buffer, *maxevents};
     auto count = take_ready(*epoll_fd, lease.room());
     if (count && *count == 0 && !timeout->is_none()) {
-        count = wait_interruptibly(*epoll_fd, lease.room(), *timeout, [] { return true; });
+        count = wait_interruptibly(*epoll_fd, lease.room(), *timeout);
     }
     if (!count) {
         return {};

@@ -60,13 +60,14 @@ struct Method<Function> {
 
 }  // namespace detail
 
-/// The table entry of a function Ref(Self&), Ref(Self&, PyObject*) or Ref(Self&, CallArguments): its
-/// calling convention follows from its type, and C++ exceptions end here.
+/// The table entry of a function Ref(Self&), Ref(Self&, PyObject*) or Ref(Self&, CallArguments):
+/// its calling convention follows from its type, and C++ exceptions end here.
 template <auto Function>
 PyMethodDef make_method(const char* name, const char* documentation, int more_flags = 0) noexcept {
     using Method = detail::Method<Function>;
     const auto plain = reinterpret_cast<void (*)()>(&Method::call);
-    return {name, reinterpret_cast<PyCFunction>(plain), Method::k_flags | more_flags, documentation};
+    return {name, reinterpret_cast<PyCFunction>(plain), Method::k_flags | more_flags,
+            documentation};
 }
 
 /// As make_method, for a read-only attribute.

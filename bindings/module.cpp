@@ -11,7 +11,7 @@ namespace epoll::python {
 
 namespace {
 
-constexpr std::array k_parts{&add_constants, &add_epoll_type, &add_event_batch_types,
+constexpr std::array k_parts{&add_constants,          &add_epoll_type,      &add_event_batch_types,
                              &add_selector_base_type, &add_connection_type, &add_server_type};
 
 int execute(PyObject* module) noexcept {

@@ -14,8 +14,7 @@ ModuleState& ModuleState::of_type(PyTypeObject* type) noexcept {
 
 int ModuleState::traverse(visitproc visit, void* arg) const noexcept {
     for (const Ref* type : {&epoll_type, &event_batch_type, &event_batch_iterator_type,
-                            &selector_base_type, &busy_poll_type, &connection_type,
-                            &server_type}) {
+                            &selector_base_type, &busy_poll_type, &connection_type, &server_type}) {
         Py_VISIT(type->get());
     }
     return 0;
@@ -23,8 +22,7 @@ int ModuleState::traverse(visitproc visit, void* arg) const noexcept {
 
 void ModuleState::clear() noexcept {
     for (Ref* type : {&epoll_type, &event_batch_type, &event_batch_iterator_type,
-                      &selector_base_type, &busy_poll_type, &connection_type,
-                            &server_type}) {
+                      &selector_base_type, &busy_poll_type, &connection_type, &server_type}) {
         type->reset();
     }
 }

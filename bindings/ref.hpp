@@ -8,9 +8,10 @@ namespace epoll::python {
 
 /// An owned reference to a Python object, or nothing. A raw PyObject* is always a borrowed one.
 ///
-/// Move-only: a second reference is made in words, by Ref::borrow(ref.get()). An empty Ref returned by
-/// a function means that an exception is set, unless the function says otherwise. Every use needs an
-/// attached thread state (the GIL, where there is one); dropping a reference may run any Python code.
+/// Move-only: a second reference is made in words, by Ref::borrow(ref.get()). An empty Ref returned
+/// by a function means that an exception is set, unless the function says otherwise. Every use
+/// needs an attached thread state (the GIL, where there is one); dropping a reference may run any
+/// Python code.
 class Ref {
   public:
     Ref() noexcept = default;

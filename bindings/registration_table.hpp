@@ -21,7 +21,8 @@ struct CachedReport {
 
 /// What Python attached to one descriptor when it was registered.
 struct Registration {
-    std::uint32_t generation = 0;  ///< tells it from earlier ones of the same number; 0: there is none
+    std::uint32_t generation =
+        0;  ///< tells it from earlier ones of the same number; 0: there is none
     Events events = Events::none;
     Ref data;  ///< empty: nothing was attached
     CachedReport by_fd;
@@ -31,8 +32,8 @@ struct Registration {
 };
 
 // A report carries a token: the descriptor and the generation of its registration. A descriptor
-// number alone could be a stranger's: closed and reused while its report was on the way, or kept alive
-// by a dup(2) after its number was given away.
+// number alone could be a stranger's: closed and reused while its report was on the way, or kept
+// alive by a dup(2) after its number was given away.
 
 [[nodiscard]] constexpr Token make_token(int fd, std::uint32_t generation) noexcept {
     return (Token{generation} << 32U) | static_cast<std::uint32_t>(fd);
@@ -46,14 +47,16 @@ struct Registration {
 
 /// The registrations of one epoll by descriptor: two array look-ups, no hashing.
 ///
-/// A Registration stays where it is until the table is destroyed. The owner locks; replaced and taken
-/// registrations are answered, so that the caller can drop what they refer to outside of its lock.
+/// A Registration stays where it is until the table is destroyed. The owner locks; replaced and
+/// taken registrations are answered, so that the caller can drop what they refer to outside of its
+/// lock.
 class RegistrationTable {
   public:
     /// The registration of a descriptor, or null.
     [[nodiscard]] Registration* find(int fd) noexcept;
 
-    /// The registration that a report belongs to, or null when it is not (or no longer) in the table.
+    /// The registration that a report belongs to, or null when it is not (or no longer) in the
+    /// table.
     [[nodiscard]] Registration* find(Token token) noexcept;
 
     /// Makes room for a descriptor, so that put() cannot fail. Throws std::bad_alloc.
@@ -72,8 +75,8 @@ class RegistrationTable {
         return static_cast<int>(pages_.size() * k_page_size);
     }
 
-    /// Calls visit(fd, Registration&) by ascending descriptor until it answers false; answers whether
-    /// all were visited. The table must not be changed meanwhile.
+    /// Calls visit(fd, Registration&) by ascending descriptor until it answers false; answers
+    /// whether all were visited. The table must not be changed meanwhile.
     template <class Visit>
     bool for_each(Visit&& visit);
 

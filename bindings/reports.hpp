@@ -15,8 +15,9 @@ namespace epoll::python {
 /// (fd, events) as select.epoll.poll() reports it.
 [[nodiscard]] Ref make_report(int fd, Events events) noexcept;
 
-/// A list of what `make_item(report)` answers: a Ref, or an empty one without an exception for a report
-/// to be left out. To be called in the critical section of the object that make_item looks into.
+/// A list of what `make_item(report)` answers: a Ref, or an empty one without an exception for a
+/// report to be left out. To be called in the critical section of the object that make_item looks
+/// into.
 template <class MakeItem>
 [[nodiscard]] Ref make_report_list(std::span<const Ready> reports, MakeItem make_item) {
     Ref list = Ref::steal(PyList_New(static_cast<Py_ssize_t>(reports.size())));

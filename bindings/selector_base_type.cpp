@@ -22,8 +22,8 @@ PyObject* make(PyTypeObject* type, PyObject* /*positional*/, PyObject* /*named*/
     return make_epoll_object(type).release();
 }
 
-/// The selectors' view of a report: whatever is not about reading makes writable and the reverse, as
-/// far as it was asked for. So an error or a hang-up ends both.
+/// The selectors' view of a report: whatever is not about reading makes writable and the reverse,
+/// as far as it was asked for. So an error or a hang-up ends both.
 long selector_mask(Events reported, Events wanted) noexcept {
     long mask = 0;
     if (has_any(reported, ~Events::readable) && has_any(wanted, Events::writable)) {
@@ -35,8 +35,8 @@ long selector_mask(Events reported, Events wanted) noexcept {
     return mask;
 }
 
-/// (key, mask) of a report: the tuple of last time, when it says the same. Empty, without an exception,
-/// when the registration is gone.
+/// (key, mask) of a report: the tuple of last time, when it says the same. Empty, without an
+/// exception, when the registration is gone.
 Ref report_by_key(EpollSet& set, const Ready& report) noexcept {
     Registration* known = set.registrations().find(report.token);
     if (known == nullptr) {
@@ -78,14 +78,12 @@ Ref select(EpollObject& self, const CallArguments& call) {
         *reports, [&self](const Ready& report) { return report_by_key(self.set, report); });
 }
 
-constexpr Signature<3> k_add{
-    "_add",
-    {"fd", "events", "key"},
-    {Parameter::required, Parameter::required, Parameter::required}};
-constexpr Signature<3> k_change{
-    "_change",
-    {"fd", "events", "key"},
-    {Parameter::required, Parameter::required, Parameter::required}};
+constexpr Signature<3> k_add{"_add",
+                             {"fd", "events", "key"},
+                             {Parameter::required, Parameter::required, Parameter::required}};
+constexpr Signature<3> k_change{"_change",
+                                {"fd", "events", "key"},
+                                {Parameter::required, Parameter::required, Parameter::required}};
 
 Ref add(EpollObject& self, const CallArguments& call) {
     const auto bound = k_add.bind(call);
@@ -101,8 +99,8 @@ Ref add(EpollObject& self, const CallArguments& call) {
     return outcome.done ? Ref::none() : Ref{};
 }
 
-/// What it takes to have `fd` watched for `events`: nothing, a MOD, or, because the kernel modifies no
-/// exclusive registration, a DEL and an ADD.
+/// What it takes to have `fd` watched for `events`: nothing, a MOD, or, because the kernel modifies
+/// no exclusive registration, a DEL and an ADD.
 EpollSet::Outcome change_events(EpollSet& set, int fd, Events events, Ref key) {
     const Registration* const known = set.registrations().find(fd);
     if (known != nullptr && known->events == events && !has_any(events, k_rearming)) {
@@ -202,10 +200,10 @@ PyType_Slot slots[] = {
     {0, nullptr},
 };
 
-PyType_Spec spec = {"epoll._core.SelectorBase", sizeof(EpollObject), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
-                        Py_TPFLAGS_IMMUTABLETYPE,
-                    slots};
+PyType_Spec spec = {
+    "epoll._core.SelectorBase", sizeof(EpollObject), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+    slots};
 
 }  // namespace
 

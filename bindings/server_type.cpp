@@ -206,6 +206,7 @@ Ref statistics(ServerObject& self) {
         {"accepted", server.accepted},   {"open", server.open},
         {"messages", server.messages},   {"bytes_in", server.bytes_in},
         {"bytes_out", server.bytes_out}, {"accept_errors", server.accept_errors},
+        {"handler_errors", self.service->handler_errors()},
         {"too_long", server.too_long},   {"idle", server.idle},
         {"failed", server.failed},       {"turns", reactor.turns},
     };
@@ -231,11 +232,10 @@ int clear(PyObject* self) noexcept {
 }
 
 void deallocate(PyObject* self) noexcept {
-    PyTypeObject* const type = Py_TYPE(self);
+    const Ref type = Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
     PyObject_GC_UnTrack(self);
     self_of<ServerObject>(self).~ServerObject();
-    type->tp_free(self);
-    Py_DECREF(type);
+    Py_TYPE(self)->tp_free(self);
 }
 
 constexpr const char* k_server_text =

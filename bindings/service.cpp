@@ -28,11 +28,11 @@ Ref take_exception() noexcept {
     PyObject* traceback = nullptr;
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != nullptr) {
-        PyException_SetTraceback(value, traceback);
+    const Ref old_type = Ref::steal(type);
+    const Ref old_traceback = Ref::steal(traceback);
+    if (old_traceback) {
+        PyException_SetTraceback(value, old_traceback.get());
     }
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
     return Ref::steal(value);
 #endif
 }
@@ -41,13 +41,15 @@ void set_exception(Ref exception) noexcept {
 #if PY_VERSION_HEX >= 0x030C0000
     PyErr_SetRaisedException(exception.release());
 #else
-    PyObject* const type = Py_NewRef(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())));
-    PyObject* const traceback = PyException_GetTraceback(exception.get());
-    PyErr_Restore(type, exception.release(), traceback);
+    Ref type = Ref::borrow(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())));
+    Ref traceback = Ref::steal(PyException_GetTraceback(exception.get()));
+    PyErr_Restore(type.release(), exception.release(), traceback.release());
 #endif
 }
 
-void release_object(void* object) noexcept { Py_DECREF(static_cast<PyObject*>(object)); }
+void release_object(void* object) noexcept {
+    const Ref dropped = Ref::steal(static_cast<PyObject*>(object));
+}
 
 bool needs_gil(Responder responder, const ServiceCallbacks& callbacks) noexcept {
     return responder == Responder::python || callbacks.on_open || callbacks.on_close;
@@ -260,7 +262,7 @@ void Service::on_close(Connection& connection, CloseReason reason, int error) no
 void Service::on_accept_error(int error) noexcept {
     with_gil([&] {
         (void)os_error(error);
-        close_for_failure("accept", nullptr);
+        log_failure("accept", nullptr);
     });
 }
 
@@ -277,6 +279,14 @@ void Service::close_for_failure(const char* what, Connection* connection) noexce
         end_with_exception();
         return;
     }
+    handler_errors_.add(1);
+    log_failure(what, connection);
+    if (connection != nullptr) {
+        connection->close();
+    }
+}
+
+void Service::log_failure(const char* what, const Connection* connection) noexcept {
     const Ref exception = take_exception();
     const Ref peer = connection != nullptr ? peer_object(connection->peer()) : Ref::none();
     const Ref done =
@@ -286,9 +296,6 @@ void Service::close_for_failure(const char* what, Connection* connection) noexce
             : Ref{};
     if (!done && PyErr_Occurred() != nullptr) {
         PyErr_WriteUnraisable(callbacks_.on_error.get());
-    }
-    if (connection != nullptr) {
-        connection->close();
     }
 }
 

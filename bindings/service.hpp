@@ -57,6 +57,8 @@ class Service final : private MessageHandler, private WaitObserver {
     [[nodiscard]] bool call_soon(Ref callback);
 
     [[nodiscard]] ServerStatistics statistics() const noexcept { return server_.statistics(); }
+    /// How often a handler or a callback has failed.
+    [[nodiscard]] std::uint64_t handler_errors() const noexcept { return handler_errors_.value(); }
     [[nodiscard]] ReactorStatistics turns() const noexcept { return reactor_.statistics(); }
 
     int traverse(visitproc visit, void* arg) const noexcept;
@@ -80,6 +82,7 @@ class Service final : private MessageHandler, private WaitObserver {
     void call_handler(Connection& connection, std::span<const std::byte> message);
     void answer(Connection& connection, Ref result);
     void close_for_failure(const char* what, Connection* connection) noexcept;
+    void log_failure(const char* what, const Connection* connection) noexcept;
     void end_with_exception() noexcept;
     void check_signals() noexcept;
     void on_stop_due() noexcept;
@@ -90,6 +93,7 @@ class Service final : private MessageHandler, private WaitObserver {
     Reactor reactor_;
     MessageServer server_;
     std::optional<GilReleased> released_;
+    Counter handler_errors_;
     Ref raised_;  ///< the exception that ends run()
     enum class State : std::uint8_t { fresh, running, ended };
     std::atomic<State> state_{State::fresh};

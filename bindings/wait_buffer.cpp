@@ -44,9 +44,7 @@ WaitBuffer::Lease::Block* WaitBuffer::exchange(Lease::Block* block) noexcept {
 }
 
 WaitBuffer::Lease::Lease(WaitBuffer& buffer, std::size_t count)
-    : buffer_(buffer),
-      block_(buffer.exchange(nullptr)),
-      count_(count) {
+    : buffer_(buffer), block_(buffer.exchange(nullptr)), count_(count) {
     if (block_ == nullptr || block_->capacity < count) {
         std::free(block_);
         block_ = Block::make(count);

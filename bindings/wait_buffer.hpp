@@ -10,8 +10,9 @@ namespace epoll::python {
 
 /// Memory for the reports of one wait, kept for the next.
 ///
-/// One thread at a time has the kept memory; whoever comes meanwhile gets memory of its own. Leases begin
-/// and end with the thread state attached; without a GIL an atomic exchange is all the locking there is.
+/// One thread at a time has the kept memory; whoever comes meanwhile gets memory of its own. Leases
+/// begin and end with the thread state attached; without a GIL an atomic exchange is all the
+/// locking there is.
 class WaitBuffer {
   public:
     WaitBuffer() noexcept = default;

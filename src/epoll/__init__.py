@@ -31,12 +31,12 @@ try:
         ctl,
         wait,
     )
-except ImportError as failure:
+except ImportError as _failure:
     raise ImportError(
-        f"epoll._core, the compiled half of the package epoll, cannot be imported: {failure}. "
+        f"epoll._core, the compiled half of the package epoll, cannot be imported: {_failure}. "
         "Build it for this interpreter: `python -m pip install pyepoll`, or "
         "`python -m pip install .` in the source tree (and then do not run from src/)."
-    ) from failure
+    ) from _failure
 from .flags import Events
 from .selector import EpollSelector
 

@@ -53,13 +53,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="epoll", description="Linux epoll for Python.")
     parser.add_argument("--version", action="version", version=f"pyepoll {version('pyepoll')}")
     commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser(
-        "serve",
-        help="run a native server",
-        description="Run a native epoll server.",
-        epilog=_TARGETS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    _add_options(
+        commands.add_parser(
+            "serve",
+            help="run a native server",
+            description="Run a native epoll server.",
+            epilog=_TARGETS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
     )
+    return parser
+
+
+def _add_options(serve: argparse.ArgumentParser) -> None:
     defaults = native.Options()
     add = serve.add_argument
     add("target", metavar="TARGET", help="what answers; see below")
@@ -104,7 +110,6 @@ def _parser() -> argparse.ArgumentParser:
         default="warning",
         help="default: %(default)s",
     )
-    return parser
 
 
 def _find_handler(target: str) -> native.Handler:
@@ -168,6 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, on_signal)
     try:
         done = native.serve(handler, on_listening=on_listening, **options)
+    except ValueError as error:
+        print(f"epoll serve: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"epoll serve: {error.strerror or error}", file=sys.stderr)
         return 1

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import (
     Any,
     Final,
-    NamedTuple,
     Protocol,
     Self,
     SupportsFloat,
@@ -17,13 +16,12 @@ from typing import (
     type_check_only,
 )
 
-from typing_extensions import Buffer
-
 @type_check_only
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 _FileDescriptor: TypeAlias = int | _HasFileno
+_Bytes: TypeAlias = bytes | bytearray | memoryview
 _Seconds: TypeAlias = SupportsFloat | SupportsIndex
 
 EPOLLIN: Final[int]
@@ -53,10 +51,18 @@ def wait(
 ) -> list[tuple[int, int]]: ...
 def close(epfd: int, /) -> None: ...
 
-class BusyPoll(NamedTuple):
-    usecs: int
-    budget: int
-    prefer: bool
+@final
+class BusyPoll(tuple[int, int, bool]):
+    n_fields: Final = 3
+    n_sequence_fields: Final = 3
+    n_unnamed_fields: Final = 0
+    __match_args__: Final = ("usecs", "budget", "prefer")
+    @property
+    def usecs(self) -> int: ...
+    @property
+    def budget(self) -> int: ...
+    @property
+    def prefer(self) -> bool: ...
 
 class Epoll:
     def __new__(cls, sizehint: int = -1, flags: int = 0) -> Self: ...
@@ -117,7 +123,7 @@ class Connection:
     @property
     def is_closing(self) -> bool: ...
     state: Any
-    def send(self, data: Buffer, /) -> bool: ...
+    def send(self, data: _Bytes, /) -> bool: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
 
@@ -125,7 +131,7 @@ class Connection:
 class Server:
     def __new__(
         cls,
-        handler: str | Callable[..., Buffer | None],
+        handler: str | Callable[..., _Bytes | None],
         *,
         framing: str = "raw",
         max_message: int = 1048576,

@@ -12,19 +12,19 @@ from . import _core
 if TYPE_CHECKING:
     from typing import Protocol
 
-    class HasFileno(Protocol):
+    class _HasFileno(Protocol):
         """An object with a descriptor."""
 
         def fileno(self) -> int: ...
 
-    FileObject: TypeAlias = int | HasFileno
+    _FileObject: TypeAlias = int | _HasFileno
 
 __all__ = ["EpollSelector"]
 
 _BOTH = selectors.EVENT_READ | selectors.EVENT_WRITE
 
 
-def _descriptor(fileobj: FileObject) -> int:
+def _descriptor(fileobj: _FileObject) -> int:
     """Return the descriptor of a file object, or raise the ValueError of the selectors module."""
     if isinstance(fileobj, int):
         fd = fileobj
@@ -38,7 +38,7 @@ def _descriptor(fileobj: FileObject) -> int:
     return fd
 
 
-class _KeysByFile(Mapping["FileObject", selectors.SelectorKey]):
+class _KeysByFile(Mapping["_FileObject", selectors.SelectorKey]):
     """The live view that get_map() returns: from descriptors, or file objects, to keys."""
 
     def __init__(self, selector: EpollSelector) -> None:
@@ -47,16 +47,16 @@ class _KeysByFile(Mapping["FileObject", selectors.SelectorKey]):
     def __len__(self) -> int:
         return len(self._selector._keys)
 
-    def __getitem__(self, fileobj: FileObject) -> selectors.SelectorKey:
+    def __getitem__(self, fileobj: _FileObject) -> selectors.SelectorKey:
         key = self._selector._find(fileobj)
         if key is None:
             raise KeyError(f"{fileobj!r} is not registered")
         return key
 
-    def get(self, fileobj: FileObject, default: Any = None) -> Any:  # noqa: ANN401
+    def get(self, fileobj: _FileObject, default: Any = None) -> Any:  # noqa: ANN401
         return self._selector._find(fileobj) or default
 
-    def __iter__(self) -> Iterator[FileObject]:
+    def __iter__(self) -> Iterator[_FileObject]:
         return iter(self._selector._keys)
 
 
@@ -89,7 +89,7 @@ class EpollSelector(_core.SelectorBase, selectors.BaseSelector):
 
     def register(
         self,
-        fileobj: FileObject,
+        fileobj: _FileObject,
         events: int,
         data: object = None,
         *,
@@ -113,7 +113,7 @@ class EpollSelector(_core.SelectorBase, selectors.BaseSelector):
         self._keys[fd] = key
         return key
 
-    def unregister(self, fileobj: FileObject) -> selectors.SelectorKey:
+    def unregister(self, fileobj: _FileObject) -> selectors.SelectorKey:
         """Stop watching a file object, which may be closed already, and return its last key.
 
         Raises:
@@ -126,7 +126,7 @@ class EpollSelector(_core.SelectorBase, selectors.BaseSelector):
 
     def modify(
         self,
-        fileobj: FileObject,
+        fileobj: _FileObject,
         events: int,
         data: object = None,
         *,
@@ -156,7 +156,7 @@ class EpollSelector(_core.SelectorBase, selectors.BaseSelector):
         self._keys[old.fd] = key
         return key
 
-    def get_map(self) -> Mapping[FileObject, selectors.SelectorKey] | None:  # type: ignore[override]
+    def get_map(self) -> Mapping[_FileObject, selectors.SelectorKey] | None:  # type: ignore[override]
         """Return a live, read-only mapping of descriptors to keys; None when closed.
 
         A file object finds its key as well.
@@ -169,19 +169,19 @@ class EpollSelector(_core.SelectorBase, selectors.BaseSelector):
         self._keys.clear()
         self._map = None
 
-    def _registered(self, fileobj: FileObject) -> selectors.SelectorKey:
+    def _registered(self, fileobj: _FileObject) -> selectors.SelectorKey:
         key = self._keys.get(self._descriptor_of(fileobj))
         if key is None:
             raise KeyError(f"{fileobj!r} is not registered")
         return key
 
-    def _find(self, fileobj: FileObject) -> selectors.SelectorKey | None:
+    def _find(self, fileobj: _FileObject) -> selectors.SelectorKey | None:
         try:
             return self._keys.get(self._descriptor_of(fileobj))
         except ValueError:
             return None
 
-    def _descriptor_of(self, fileobj: FileObject) -> int:
+    def _descriptor_of(self, fileobj: _FileObject) -> int:
         """As _descriptor, but a registered file object is found even after it was closed."""
         try:
             return _descriptor(fileobj)

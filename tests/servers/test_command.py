@@ -201,10 +201,10 @@ def test_workers_share_a_unix_socket(handlers: None, tmp_path: Path) -> None:
     ("question", "answer"),
     [
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2, [b"200 OK", b"200 OK"]),
-        (b"GET / HTTP/1.1\nHost: x\nConnection: close\n\nGET / HTTP/1.1\n\n", [b"200 OK"]),
+        (b"GET / HTTP/1.1\nHost: x\nConnection: close\n\nGET / HTTP/1.1\nHost: x\n\n", [b"200 OK"]),
         (b"HEAD / HTTP/1.0\r\n\r\n", [b"200 OK"]),
         (b"\r\nGET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", [b"200 OK"]),
-        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", [b"200 OK"]),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", [b"200 OK"]),
         (b"nonsense\r\n\r\nGET / HTTP/1.1\r\n\r\n", [b"400 Bad Request"]),
     ],
 )

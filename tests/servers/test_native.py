@@ -116,6 +116,7 @@ def test_handler_that_raises_loses_its_connection_only(caplog: pytest.LogCapture
         assert read_to_end(client) == b"one\n"
         other.sendall(b"still here\n")
         assert read_exactly(other, 11) == b"still here\n"
+        assert server.statistics().handler_errors == 1
     assert "as you wish" in caplog.text
     assert "Traceback" in caplog.text
 
@@ -225,6 +226,26 @@ def test_idle_connection_is_closed_and_an_active_one_is_not() -> None:
         assert server.statistics().idle == 1
 
 
+def test_slow_but_steady_reader_is_not_idle() -> None:
+    size = 4 << 20
+    with (
+        native.Server(lambda _: bytes(size), port=0, framing="line", idle_timeout=0.3) as server,
+        socket.socket() as client,
+    ):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        client.settimeout(PATIENCE)
+        client.connect(server.address)
+        client.sendall(b"\n")
+        received = 0
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            received += len(client.recv(8192))
+            threading.Event().wait(0.02)
+        received += len(read_exactly(client, size + 1 - received))
+        assert received == size + 1
+        assert server.statistics().idle == 0
+
+
 def test_half_closed_peer_gets_its_answers_and_costs_no_turns() -> None:
     def never_close(message: bytes) -> bytes:
         return message
@@ -312,6 +333,8 @@ def test_given_socket_is_taken_over() -> None:
         ({"port": -1}, ValueError),
         ({"port": "http"}, TypeError),
         ({"host": "name.invalid"}, OSError),
+        ({"unix": ""}, ValueError),
+        ({"unix": "x" * 200}, OSError),
     ],
 )
 def test_senseless_options_are_refused(options: dict[str, object], error: type[Exception]) -> None:

@@ -20,6 +20,10 @@ namespace epoll {
 
 namespace {
 
+/// No backlog is longer (listen(2): a u16 in older kernels, and net.core.somaxconn); so an end that
+/// takes in who waits cannot be drawn out by those who go on coming.
+constexpr int k_longest_backlog = 65535;
+
 /// A connection that was reset while it waited is no failure of the listener, and Linux reports
 /// network errors of the new connection here as well (accept(2)): the next one may be well.
 bool is_of_the_connection(int error) noexcept {
@@ -82,7 +86,7 @@ Listener::~Listener() {
 }
 
 void Listener::finish() noexcept {
-    if (accept_some(std::numeric_limits<int>::max())) {
+    if (accept_some(k_longest_backlog)) {
         rest_timer_.stop();
         leave();
         (void)socket_.close();

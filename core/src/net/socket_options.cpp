@@ -67,6 +67,11 @@ int unread_bytes(int fd) noexcept {
     return ::ioctl(fd, FIONREAD, &count) == 0 ? count : 0;
 }
 
+int unacknowledged_bytes(int fd) noexcept {
+    int count = 0;
+    return ::ioctl(fd, TIOCOUTQ, &count) == 0 ? count : 0;
+}
+
 int set_nonblocking(int fd) noexcept {
     const int flags = ::fcntl(fd, F_GETFL);
     if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||

@@ -69,6 +69,8 @@ bool Connection::send_borrowed(std::span<const std::byte> message) {
     return true;
 }
 
+bool Connection::is_raw() const noexcept { return server_.options().framing == Framing::raw; }
+
 void Connection::close() noexcept {
     if (state_ != State::open) {
         return;
@@ -139,7 +141,8 @@ void Connection::on_closed(int error) noexcept {
 std::size_t Connection::handle_messages(std::span<const std::byte> input) {
     const ServerOptions& options = server_.options();
     std::size_t handled = 0;
-    while (handled != input.size() && state_ == State::open && !is_held_back_) {
+    while (handled != input.size() && state_ == State::open && !is_held_back_ &&
+           stream_.is_open()) {
         const Frame frame = next_frame(options.framing, input.subspan(handled), looked_at_,
                                        options.max_message);
         if (frame.status == Frame::Status::incomplete) {
@@ -235,14 +238,17 @@ bool Connection::is_at_rest() const noexcept {
 
 void Connection::on_time() noexcept {
     const TimePoint now = server_.reactor().now();
-    if (stream_.bytes_out() != out_at_check_) {
-        out_at_check_ = stream_.bytes_out();
+    // The kernel takes bytes long before the peer does: what counts is what the peer has taken.
+    const auto on_their_way = static_cast<std::uint64_t>(unacknowledged_bytes(stream_.fd()));
+    const std::uint64_t taken = stream_.bytes_out() - on_their_way;
+    if (taken != taken_at_check_) {
+        taken_at_check_ = taken;
         active_at_ = now;
     }
     const Duration left = active_at_ + patience() - now;
     if (state_ == State::open) {
         left > Duration::zero() ? start_timer(left) : end_idle();
-    } else if (stream_.unsent() != 0 && left > Duration::zero()) {
+    } else if ((stream_.unsent() != 0 || on_their_way != 0) && left > Duration::zero()) {
         start_timer(std::min(left, MessageServer::k_linger));
     } else {
         abort_now(reason_);

@@ -9,6 +9,8 @@ namespace epoll {
 
 namespace {
 
+constexpr std::size_t k_worth_borrowing = 4096;
+
 constexpr std::string_view k_head =
     "HTTP/1.1 200 OK\r\n"
     "Content-Type: text/plain\r\n"
@@ -82,6 +84,7 @@ Request read_request(std::string_view head) noexcept {
     bool is_kept = is_new;
     bool is_closed = false;
     bool has_body = false;
+    int hosts = 0;
     while (!head.empty()) {
         std::string_view value = take_until(head, '\n');
         if (!has_field_name(value)) {
@@ -95,9 +98,13 @@ Request read_request(std::string_view head) noexcept {
         } else if (is_same(name, "transfer-encoding") ||
                    (is_same(name, "content-length") && value != "0")) {
             has_body = true;
+        } else if (is_same(name, "host")) {
+            ++hosts;
         }
     }
-    return {true, method == "HEAD", is_kept && !is_closed && !has_body};
+    // RFC 9112, 3.2: with HTTP/1.1 there is exactly one Host.
+    const bool is_valid = hosts == 1 || (hosts == 0 && !is_new);
+    return {is_valid, method == "HEAD", is_kept && !is_closed && !has_body};
 }
 
 void send_text(Connection& connection, std::string_view text) {
@@ -108,8 +115,12 @@ void send_text(Connection& connection, std::string_view text) {
 }  // namespace
 
 void answer_echo(Connection& connection, std::span<const std::byte> message) {
-    // It came with this framing, so it fits it.
-    (void)connection.send_borrowed(message);
+    // It came with this framing, so it fits it. Many small parts cost the kernel more than a copy.
+    if (message.size() < k_worth_borrowing && !connection.is_raw()) {
+        (void)connection.send(message);
+    } else {
+        (void)connection.send_borrowed(message);
+    }
 }
 
 void answer_too_long_a_head(Connection& connection) { send_text(connection, k_too_long); }

@@ -33,7 +33,7 @@ def address_of(sock: socket.socket) -> Address:
 def text_of(address: Address) -> str:
     """Return an address as people write it: ``127.0.0.1:80``, ``[::1]:80``, ``unix:/run/x``."""
     if isinstance(address, str):
-        return f"unix:{address}"
+        return f"unix:{address.replace(chr(0), '@', 1)}"
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -85,7 +85,10 @@ def bind_unix(path: str) -> socket.socket:
 
     Raises:
         OSError: EADDRINUSE and all that bind(2) says.
+        ValueError: the path is empty.
     """
+    if not path:
+        raise ValueError("the path of a Unix socket is empty")
     if not path.startswith("\0"):
         _remove_dead_socket(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

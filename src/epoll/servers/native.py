@@ -21,8 +21,9 @@ What the server does so that no peer can hurt it:
   messages are neither handled nor read until a quarter of that is left.
 * *A peer that has finished sending* (half-close) gets all its answers, then the connection is
   closed. An incomplete message is dropped.
-* *A peer that vanished* is found out by TCP keep-alive after two minutes; one that is silent, or
-  reads nothing, after ``idle_timeout``, if there is one.
+* *A peer that vanished* is found out by TCP keep-alive after two minutes (after a quarter of an
+  hour when answers are on their way: tcp(7), tcp_retries2); one that is silent, or takes nothing,
+  after ``idle_timeout``, if there is one.
 * *No descriptor left* (EMFILE): logged once; who waits is served as soon as there is one again.
 
 Memory for each connection is bounded: ``max_message`` + 64 KiB of input, ``high_water`` + one
@@ -68,6 +69,7 @@ class Statistics(NamedTuple):
     bytes_in: int = 0
     bytes_out: int = 0
     accept_errors: int = 0
+    handler_errors: int = 0
     too_long: int = 0
     idle: int = 0
     failed: int = 0

@@ -71,6 +71,12 @@ TEST_CASE("echo answers with the message, in any framing") {
     }
 }
 
+TEST_CASE("HTTP/1.1 has exactly one Host, HTTP/1.0 at most one") {
+    CHECK(answer_to("GET / HTTP/1.1\r\n\r\n") == k_bad);
+    CHECK(answer_to(request("GET / HTTP/1.1", "Host: b\r\n")) == k_bad);
+    CHECK(answer_to("GET / HTTP/1.0\r\n\r\n") == k_closed + k_body);
+}
+
 TEST_CASE("HTTP/1.1 keeps the connection unless it is told to close") {
     CHECK(answer_to(request("GET / HTTP/1.1")) == k_kept + k_body);
     CHECK(answer_to(request("GET /any?thing HTTP/1.1")) == k_kept + k_body);

@@ -56,8 +56,8 @@ class Listener final : private Source {
     /// Where it listens, with the real port.
     [[nodiscard]] Address address() const noexcept { return Address::local_of(socket_.get()); }
 
-    /// Accepts whatever waits in the backlog right now, without a limit but its length, then closes
-    /// the socket: nobody who was let in by the kernel is turned away by us.
+    /// Accepts who waits in the backlog right now, then closes the socket: nobody who was let in by
+    /// the kernel is turned away by us, unless there is no descriptor left for them.
     void finish() noexcept;
 
     [[nodiscard]] std::uint64_t accepted() const noexcept { return accepted_.value(); }

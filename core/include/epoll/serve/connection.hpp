@@ -59,6 +59,8 @@ class Connection final : private StreamHandler, private ListHook<ConnectionTag> 
     void abort() noexcept;
 
     [[nodiscard]] bool is_closing() const noexcept { return state_ != State::open; }
+    /// True with Framing::raw: nothing is added to what is sent.
+    [[nodiscard]] bool is_raw() const noexcept;
     [[nodiscard]] const Address& peer() const noexcept { return peer_; }
     [[nodiscard]] std::size_t unsent() const noexcept { return stream_.unsent(); }
 
@@ -104,7 +106,7 @@ class Connection final : private StreamHandler, private ListHook<ConnectionTag> 
     std::size_t looked_at_ = 0;    ///< of kept_, by next_frame()
     std::uint64_t counted_out_ = 0;  ///< of stream_.bytes_out(): what the server has counted
     std::size_t dropped_ = 0;        ///< bytes that came after we had decided to close
-    std::uint64_t out_at_check_ = 0; ///< stream_.bytes_out() when on_time() looked last
+    std::uint64_t taken_at_check_ = 0;  ///< bytes the peer had taken when on_time() looked last
     TimePoint active_at_{};          ///< when something moved last, as far as on_time() needs it
     State state_ = State::open;
     CloseReason reason_ = CloseReason::peer_finished;

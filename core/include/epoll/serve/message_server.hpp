@@ -16,6 +16,9 @@
 namespace epoll {
 
 /// Who answers the messages. Called on the reactor's thread.
+///
+/// What is not noexcept may throw std::bad_alloc, which costs the connection, and nothing else. Only
+/// on_stopped() may destroy the server.
 class MessageHandler {
   public:
     /// A client has connected.
