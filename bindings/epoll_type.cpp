@@ -202,9 +202,19 @@ Ref wait_into(EpollObject& self, const CallArguments& call) {
     }
     const CriticalSection inside{self.as_python()};
     for (std::size_t index = 0; index < reports->size(); ++index) {
-        const Registration* const known = self.set.registrations().find((*reports)[index].token);
+        const Ready report = (*reports)[index];
+        Ref pair = report_by_fd(self.set, report);
+        if (!pair) {
+            return {};
+        }
+        filling.put(index, std::move(pair));
+        const Registration* const known = self.set.registrations().find(report.token);
         if (known != nullptr && known->data) {
-            filling.attach(index, Ref::borrow(known->data.get()));
+            Ref object_pair = report_by_data(self.set, report);
+            if (!object_pair) {
+                return {};
+            }
+            filling.attach(index, std::move(object_pair));
         }
     }
     filling.finish(reports->size());

@@ -11,13 +11,6 @@
 
 namespace epoll::python {
 
-void EventBatch::want_objects() {
-    if (objects == nullptr) {
-        objects = std::make_unique<Ref[]>(capacity);
-    }
-    has_objects = true;
-}
-
 bool BatchFilling::begin(EventBatchObject& target) noexcept {
     std::size_t emptied = 0;
     {
@@ -27,14 +20,14 @@ bool BatchFilling::begin(EventBatchObject& target) noexcept {
             return false;
         }
         target.batch.is_being_filled = true;
-        emptied = target.batch.has_objects ? target.batch.count : 0;
+        emptied = target.batch.has_data ? target.batch.count : 0;
         target.batch.count = 0;
         target_ = &target;
     }
     for (std::size_t index = 0; index < emptied; ++index) {
-        target.batch.objects[index].reset();
+        target.batch.by_data[index].reset();
     }
-    target.batch.has_objects = false;
+    target.batch.has_data = false;
     return true;
 }
 
@@ -50,9 +43,13 @@ std::span<Ready> BatchFilling::room() noexcept {
     return {target_->batch.reports.get(), target_->batch.capacity};
 }
 
-void BatchFilling::attach(std::size_t index, Ref object) {
-    target_->batch.want_objects();
-    target_->batch.objects[index] = std::move(object);
+void BatchFilling::attach(std::size_t index, Ref pair) {
+    EventBatch& batch = target_->batch;
+    if (batch.by_data == nullptr) {
+        batch.by_data = std::make_unique<Ref[]>(batch.capacity);
+    }
+    batch.has_data = true;
+    batch.by_data[index] = std::move(pair);
 }
 
 namespace {
@@ -61,7 +58,6 @@ namespace {
 struct EventBatchIterator {
     PyObject_HEAD
     Ref batch;  ///< empty: at its end
-    Ref pair;   ///< what was yielded last, to be filled again once nobody else has it
     std::size_t index;
     bool of_objects;
 };
@@ -88,7 +84,8 @@ PyObject* make_batch(PyTypeObject* type, PyObject* positional, PyObject* named) 
         return PyErr_NoMemory();
     }
     batch.reports.reset(new (std::nothrow) Ready[count]);
-    if (batch.reports == nullptr) {
+    batch.by_fd.reset(new (std::nothrow) Ref[count]);
+    if (batch.reports == nullptr || batch.by_fd == nullptr) {
         return PyErr_NoMemory();
     }
     batch.capacity = count;
@@ -98,8 +95,8 @@ PyObject* make_batch(PyTypeObject* type, PyObject* positional, PyObject* named) 
 int traverse_batch(PyObject* self, visitproc visit, void* arg) noexcept {
     Py_VISIT(Py_TYPE(self));
     const EventBatch& batch = reinterpret_cast<EventBatchObject*>(self)->batch;
-    for (std::size_t index = 0; batch.has_objects && index < batch.capacity; ++index) {
-        Py_VISIT(batch.objects[index].get());
+    for (std::size_t index = 0; batch.has_data && index < batch.capacity; ++index) {
+        Py_VISIT(batch.by_data[index].get());
     }
     return 0;
 }
@@ -107,8 +104,8 @@ int traverse_batch(PyObject* self, visitproc visit, void* arg) noexcept {
 int clear_batch(PyObject* self) noexcept {
     EventBatch& batch = reinterpret_cast<EventBatchObject*>(self)->batch;
     batch.count = 0;
-    for (std::size_t index = 0; batch.has_objects && index < batch.capacity; ++index) {
-        batch.objects[index].reset();
+    for (std::size_t index = 0; batch.has_data && index < batch.capacity; ++index) {
+        batch.by_data[index].reset();
     }
     return 0;
 }
@@ -132,8 +129,7 @@ PyObject* item_of_batch(PyObject* self, Py_ssize_t index) noexcept {
     if (index < 0 || static_cast<std::size_t>(index) >= batch.count) {
         return error(PyExc_IndexError, "EventBatch index out of range").release();
     }
-    const Ready report = batch.reports[static_cast<std::size_t>(index)];
-    return make_report(fd_of(report.token), report.events).release();
+    return Ref::borrow(batch.by_fd[static_cast<std::size_t>(index)].get()).release();
 }
 
 PyObject* describe_batch(PyObject* self) noexcept {
@@ -149,7 +145,6 @@ Ref make_iterator(PyObject* batch, bool of_objects) noexcept {
     if (object) {
         auto* const iterator = reinterpret_cast<EventBatchIterator*>(object.get());
         ::new (&iterator->batch) Ref{Ref::borrow(batch)};
-        ::new (&iterator->pair) Ref{};
         iterator->of_objects = of_objects;
     }
     return object;
@@ -171,13 +166,11 @@ Ref capacity_of_batch(EventBatchObject& self) {
 int traverse_iterator(PyObject* self, visitproc visit, void* arg) noexcept {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(reinterpret_cast<EventBatchIterator*>(self)->batch.get());
-    Py_VISIT(reinterpret_cast<EventBatchIterator*>(self)->pair.get());
     return 0;
 }
 
 int clear_iterator(PyObject* self) noexcept {
     reinterpret_cast<EventBatchIterator*>(self)->batch.reset();
-    reinterpret_cast<EventBatchIterator*>(self)->pair.reset();
     return 0;
 }
 
@@ -186,65 +179,26 @@ void deallocate_iterator(PyObject* self) noexcept {
         Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
     PyObject_GC_UnTrack(self);
     reinterpret_cast<EventBatchIterator*>(self)->batch.~Ref();
-    reinterpret_cast<EventBatchIterator*>(self)->pair.~Ref();
     Py_TYPE(self)->tp_free(self);
-}
-
-/// Fills a tuple that only `pair` refers to, as zip() does: no tuple is made for a report then.
-/// Not without a GIL, where "only" cannot be known so cheaply.
-Ref refill([[maybe_unused]] Ref& pair, Ref first, Ref second) noexcept {
-#ifndef Py_GIL_DISABLED
-    if (pair && Py_REFCNT(pair.get()) == 1 && first && second) {
-        PyObject* const tuple = pair.get();
-        Ref filled = Ref::borrow(tuple);  // two references: nobody fills it from a finalizer below
-        const Ref old_first = Ref::steal(PyTuple_GET_ITEM(tuple, 0));
-        const Ref old_second = Ref::steal(PyTuple_GET_ITEM(tuple, 1));
-        PyTuple_SET_ITEM(tuple, 0, first.release());
-        PyTuple_SET_ITEM(tuple, 1, second.release());
-#if PY_VERSION_HEX >= 0x030E0000
-        reinterpret_cast<PyTupleObject*>(tuple)->ob_hash = -1;  // of the old items
-#endif
-        if (PyObject_GC_IsTracked(tuple) == 0) {
-            PyObject_GC_Track(tuple);  // the collector lets go of tuples of mere numbers
-        }
-        return filled;
-    }
-#endif
-    Ref made = make_pair(std::move(first), std::move(second));
-#ifndef Py_GIL_DISABLED
-    pair = Ref::borrow(made.get());
-#endif
-    return made;
 }
 
 PyObject* next_of_iterator(PyObject* self) noexcept {
     auto& iterator = *reinterpret_cast<EventBatchIterator*>(self);
-    Ref first;  // dropped, if at all, after the critical sections
+    Ref ended;  // dropped after the critical sections
     const CriticalSection own{self};
-    const Ref holder = Ref::borrow(iterator.batch.get());
-    if (!holder) {
+    if (!iterator.batch) {
         return nullptr;
     }
-    Events events = Events::none;
-    {
-        const CriticalSection inside{holder.get()};
-        const EventBatch& batch = reinterpret_cast<EventBatchObject*>(holder.get())->batch;
-        if (iterator.index >= batch.count) {
-            iterator.batch.reset();
-            return nullptr;
-        }
-        const std::size_t index = iterator.index++;
-        const Ready report = batch.reports[index];
-        events = report.events;
-        if (iterator.of_objects && batch.has_objects) {
-            first = Ref::borrow(batch.objects[index].get());
-        }
-        if (!first) {
-            first = Ref::steal(PyLong_FromLong(fd_of(report.token)));
-        }
+    const CriticalSection inside{iterator.batch.get()};
+    const EventBatch& batch = reinterpret_cast<EventBatchObject*>(iterator.batch.get())->batch;
+    if (iterator.index >= batch.count) {
+        ended = std::move(iterator.batch);
+        return nullptr;
     }
-    Ref second = Ref::steal(PyLong_FromUnsignedLong(bits(events)));
-    return refill(iterator.pair, std::move(first), std::move(second)).release();
+    const std::size_t index = iterator.index++;
+    PyObject* const pair =
+        iterator.of_objects ? batch.object_pair(index) : batch.by_fd[index].get();
+    return Ref::borrow(pair).release();
 }
 
 constexpr const char* k_batch_text =

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include <epoll/poll/poller.hpp>
 
@@ -11,18 +12,22 @@
 
 namespace epoll::python {
 
-/// The reports of one wait and what was attached to them, in memory that is used again and again.
+/// The reports of one wait as tuples, in memory that is used again and again.
+///
+/// The tuples are those that the registrations keep (CachedReport): in the steady state none is made.
 struct EventBatch {
     std::unique_ptr<Ready[]> reports;
-    std::unique_ptr<Ref[]>
-        objects;  ///< made when the first one is attached; empty: nothing attached
+    std::unique_ptr<Ref[]> by_fd;    ///< (fd, events), `count` of them
+    std::unique_ptr<Ref[]> by_data;  ///< (data, events); made when the first is attached
     std::size_t capacity = 0;
     std::size_t count = 0;
-    bool has_objects = false;
+    bool has_data = false;         ///< something in by_data is not empty
     bool is_being_filled = false;  ///< by a thread that waits: `reports` is the kernel's
 
-    /// Makes room for attached objects. Throws std::bad_alloc.
-    void want_objects();
+    /// (data, events) of a report, (fd, events) where nothing was attached. Borrowed.
+    [[nodiscard]] PyObject* object_pair(std::size_t index) const noexcept {
+        return has_data && by_data[index] ? by_data[index].get() : by_fd[index].get();
+    }
 };
 
 /// The Python object around an EventBatch. All uses of `batch` stand in its critical section.
@@ -47,8 +52,11 @@ class BatchFilling {
     /// The place for the kernel's reports.
     [[nodiscard]] std::span<Ready> room() noexcept;
 
-    /// Keeps `object` with the report at `index`. Throws std::bad_alloc.
-    void attach(std::size_t index, Ref object);
+    /// Puts (fd, events) in its place; what was there refers to numbers only.
+    void put(std::size_t index, Ref pair) noexcept { target_->batch.by_fd[index] = std::move(pair); }
+
+    /// Puts (data, events) beside it. Throws std::bad_alloc.
+    void attach(std::size_t index, Ref pair);
 
     /// The batch has `count` reports from now on.
     void finish(std::size_t count) noexcept { count_ = count; }
