@@ -87,7 +87,7 @@ Ref is_closing(ConnectionObject& self) {
         return {};
     }
     return Ref::borrow(self.connection == nullptr || self.connection->is_closing() ? Py_True
-                                                                                  : Py_False);
+                                                                                   : Py_False);
 }
 
 PyObject* get_state(PyObject* self, void*) noexcept {
@@ -126,7 +126,8 @@ int clear(PyObject* self) noexcept {
 }
 
 void deallocate(PyObject* self) noexcept {
-    const Ref type = Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
+    const Ref type =
+        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
     PyObject_GC_UnTrack(self);
     self_of<ConnectionObject>(self).~ConnectionObject();
     Py_TYPE(self)->tp_free(self);
@@ -164,8 +165,7 @@ PyMethodDef methods[] = {
 };
 
 PyGetSetDef properties[] = {
-    make_property<peer>("peer",
-                        "The client's address: (host, port), or a path for a Unix socket."),
+    make_property<peer>("peer", "The client's address: (host, port), or a path for a Unix socket."),
     make_property<unsent>("unsent", "How many bytes are queued and not yet sent."),
     make_property<is_closing>("is_closing", "True when nothing can be sent any more."),
     {"state", &get_state, &set_state, "Any object of the program's own; None at first.", nullptr},

@@ -14,7 +14,8 @@ namespace epoll::python {
 
 /// The reports of one wait as tuples, in memory that is used again and again.
 ///
-/// The tuples are those that the registrations keep (CachedReport): in the steady state none is made.
+/// The tuples are those that the registrations keep (CachedReport): in the steady state none is
+/// made.
 struct EventBatch {
     std::unique_ptr<Ready[]> reports;
     std::unique_ptr<Ref[]> by_fd;    ///< (fd, events), `count` of them
@@ -53,7 +54,9 @@ class BatchFilling {
     [[nodiscard]] std::span<Ready> room() noexcept;
 
     /// Puts (fd, events) in its place; what was there refers to numbers only.
-    void put(std::size_t index, Ref pair) noexcept { target_->batch.by_fd[index] = std::move(pair); }
+    void put(std::size_t index, Ref pair) noexcept {
+        target_->batch.by_fd[index] = std::move(pair);
+    }
 
     /// Puts (data, events) beside it. Throws std::bad_alloc.
     void attach(std::size_t index, Ref pair);

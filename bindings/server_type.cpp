@@ -23,7 +23,8 @@ struct ServerObject {
 /// The longest request head that the responder hello reads.
 constexpr std::size_t k_longest_head = 16 * 1024;
 
-/// Seconds as a duration; nothing, with ValueError set, when they are negative, absurd or no number.
+/// Seconds as a duration; nothing, with ValueError set, when they are negative, absurd or no
+/// number.
 std::optional<Duration> to_duration(double seconds, const char* name) noexcept {
     constexpr double k_most = 1e9;  // thirty years
     if (!(seconds >= 0.0 && seconds <= k_most)) {
@@ -54,7 +55,8 @@ std::optional<Responder> to_responder(PyObject* handler) noexcept {
         if (PyUnicode_CompareWithASCIIString(handler, "hello") == 0) {
             return Responder::hello;
         }
-        (void)error(PyExc_ValueError, "handler must be 'echo', 'hello' or callable, not %R", handler);
+        (void)error(PyExc_ValueError, "handler must be 'echo', 'hello' or callable, not %R",
+                    handler);
         return std::nullopt;
     }
     if (PyCallable_Check(handler) == 0) {
@@ -83,8 +85,8 @@ struct Arguments {
             "takes_connection", "on_open", "on_close",    "on_error",   nullptr};
         if (PyArg_ParseTupleAndKeywords(positional, named, "O|$snndpOOO:Server",
                                         const_cast<char**>(k_names), &handler, &framing,
-                                        &max_message, &high_water, &idle_timeout,
-                                        &takes_connection, &on_open, &on_close, &on_error) == 0) {
+                                        &max_message, &high_water, &idle_timeout, &takes_connection,
+                                        &on_open, &on_close, &on_error) == 0) {
             return false;
         }
         if (max_message < 1 || high_water < 1) {
@@ -127,8 +129,7 @@ std::unique_ptr<Service> make_service(PyTypeObject* type, const Arguments& argum
     callbacks.on_open = unless_none(arguments.on_open);
     callbacks.on_close = unless_none(arguments.on_close);
     callbacks.on_error = unless_none(arguments.on_error);
-    callbacks.connection_type =
-        Ref::borrow(ModuleState::of_type(type).connection_type.get());
+    callbacks.connection_type = Ref::borrow(ModuleState::of_type(type).connection_type.get());
     callbacks.takes_connection = arguments.takes_connection != 0;
     return std::make_unique<Service>(std::move(callbacks), *responder, options);
 }
@@ -203,12 +204,17 @@ Ref statistics(ServerObject& self) {
     const ServerStatistics server = self.service->statistics();
     const ReactorStatistics reactor = self.service->turns();
     const std::pair<const char*, std::uint64_t> numbers[] = {
-        {"accepted", server.accepted},   {"open", server.open},
-        {"messages", server.messages},   {"bytes_in", server.bytes_in},
-        {"bytes_out", server.bytes_out}, {"accept_errors", server.accept_errors},
+        {"accepted", server.accepted},
+        {"open", server.open},
+        {"messages", server.messages},
+        {"bytes_in", server.bytes_in},
+        {"bytes_out", server.bytes_out},
+        {"accept_errors", server.accept_errors},
         {"handler_errors", self.service->handler_errors()},
-        {"too_long", server.too_long},   {"idle", server.idle},
-        {"failed", server.failed},       {"turns", reactor.turns},
+        {"too_long", server.too_long},
+        {"idle", server.idle},
+        {"failed", server.failed},
+        {"turns", reactor.turns},
     };
     Ref all = Ref::steal(PyDict_New());
     for (const auto& [name, number] : numbers) {
@@ -232,7 +238,8 @@ int clear(PyObject* self) noexcept {
 }
 
 void deallocate(PyObject* self) noexcept {
-    const Ref type = Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
+    const Ref type =
+        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
     PyObject_GC_UnTrack(self);
     self_of<ServerObject>(self).~ServerObject();
     Py_TYPE(self)->tp_free(self);

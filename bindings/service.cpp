@@ -78,21 +78,22 @@ class Service::SignalSource final : public Source {
 };
 
 Service::Service(ServiceCallbacks callbacks, Responder responder, const ServerOptions& options)
-    : callbacks_(std::move(callbacks)),
-      responder_(responder),
-      server_(reactor_, *this, options) {}
+    : callbacks_(std::move(callbacks)), responder_(responder), server_(reactor_, *this, options) {}
 
 Service::~Service() {
     callbacks_ = {};  // nobody is called by what follows
 }
 
-void Service::listen(OwnedFd socket, bool is_shared) { server_.listen(std::move(socket), is_shared); }
+void Service::listen(OwnedFd socket, bool is_shared) {
+    server_.listen(std::move(socket), is_shared);
+}
 
 Ref Service::run(int signal_fd) {
     State expected = State::fresh;
     if (!state_.compare_exchange_strong(expected, State::running)) {
-        return error(PyExc_RuntimeError, "this server %s",
-                     expected == State::running ? "is running already" : "has ended; make a new one");
+        return error(
+            PyExc_RuntimeError, "this server %s",
+            expected == State::running ? "is running already" : "has ended; make a new one");
     }
     try {
         std::optional<SignalSource> signals;
@@ -165,8 +166,8 @@ void Service::on_open(Connection& connection) {
         return;
     }
     const Ref object = connection_object(callbacks_.connection_type.get(), connection);
-    const Ref done = object ? Ref::steal(PyObject_CallOneArg(callbacks_.on_open.get(), object.get()))
-                            : Ref{};
+    const Ref done =
+        object ? Ref::steal(PyObject_CallOneArg(callbacks_.on_open.get(), object.get())) : Ref{};
     if (!done) {
         close_for_failure("on_open", &connection);
     }
@@ -230,7 +231,8 @@ void Service::answer(Connection& connection, Ref result) {
         fits = connection.send(bytes);
     }
     if (!fits) {
-        (void)error(PyExc_ValueError, "an answer of %zu bytes does not fit the framing", bytes.size());
+        (void)error(PyExc_ValueError, "an answer of %zu bytes does not fit the framing",
+                    bytes.size());
         close_for_failure("handler", &connection);
     }
 }
@@ -240,10 +242,9 @@ void Service::on_close(Connection& connection, CloseReason reason, int error) no
         return;
     }
     with_gil([&] {
-        const Ref object =
-            callbacks_.on_close && !raised_
-                ? connection_object(callbacks_.connection_type.get(), connection)
-                : Ref{};
+        const Ref object = callbacks_.on_close && !raised_
+                               ? connection_object(callbacks_.connection_type.get(), connection)
+                               : Ref{};
         const Ref attached = detach_connection_object(connection);
         if (!object) {
             if (PyErr_Occurred() != nullptr) {
@@ -251,8 +252,8 @@ void Service::on_close(Connection& connection, CloseReason reason, int error) no
             }
             return;
         }
-        const Ref done = Ref::steal(PyObject_CallFunction(
-            callbacks_.on_close.get(), "Osi", object.get(), name_of(reason), error));
+        const Ref done = Ref::steal(PyObject_CallFunction(callbacks_.on_close.get(), "Osi",
+                                                          object.get(), name_of(reason), error));
         if (!done) {
             close_for_failure("on_close", nullptr);
         }
@@ -289,11 +290,10 @@ void Service::close_for_failure(const char* what, Connection* connection) noexce
 void Service::log_failure(const char* what, const Connection* connection) noexcept {
     const Ref exception = take_exception();
     const Ref peer = connection != nullptr ? peer_object(connection->peer()) : Ref::none();
-    const Ref done =
-        peer && callbacks_.on_error
-            ? Ref::steal(PyObject_CallFunction(callbacks_.on_error.get(), "sOO", what, peer.get(),
-                                               exception.get()))
-            : Ref{};
+    const Ref done = peer && callbacks_.on_error
+                         ? Ref::steal(PyObject_CallFunction(callbacks_.on_error.get(), "sOO", what,
+                                                            peer.get(), exception.get()))
+                         : Ref{};
     if (!done && PyErr_Occurred() != nullptr) {
         PyErr_WriteUnraisable(callbacks_.on_error.get());
     }

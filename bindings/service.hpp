@@ -31,8 +31,8 @@ struct ServiceCallbacks {
 /// A MessageServer whose messages Python answers, and the reactor that it runs on: the heart of the
 /// type Server.
 ///
-/// The thread in run() is its thread. With a Python handler that thread holds the GIL except while it
-/// waits; with a native one and no callbacks it holds it only to look after signals and to log.
+/// The thread in run() is its thread. With a Python handler that thread holds the GIL except while
+/// it waits; with a native one and no callbacks it holds it only to look after signals and to log.
 class Service final : private MessageHandler, private WaitObserver {
   public:
     Service(ServiceCallbacks callbacks, Responder responder, const ServerOptions& options);
@@ -44,8 +44,8 @@ class Service final : private MessageHandler, private WaitObserver {
     void listen(OwnedFd socket, bool is_shared);
 
     /// Serves until stop() has taken effect, then answers None. An empty Ref when what Python code
-    /// raised ends it: a signal handler anything, a callback what is no Exception. RuntimeError when
-    /// it runs or ran already. `signal_fd` (borrowed; -1 for none) becomes readable when the
+    /// raised ends it: a signal handler anything, a callback what is no Exception. RuntimeError
+    /// when it runs or ran already. `signal_fd` (borrowed; -1 for none) becomes readable when the
     /// interpreter has received a signal (signal.set_wakeup_fd).
     [[nodiscard]] Ref run(int signal_fd);
 
@@ -105,8 +105,8 @@ class Service final : private MessageHandler, private WaitObserver {
     MemberDeferred<Service, &Service::on_calls_due> calls_due_{*this};
 };
 
-/// The Python object of a connection, made when somebody first wants it: a new reference, or an empty
-/// one with an exception set.
+/// The Python object of a connection, made when somebody first wants it: a new reference, or an
+/// empty one with an exception set.
 [[nodiscard]] Ref connection_object(PyObject* type, Connection& connection);
 
 /// The connection is about to be gone: its Python object, if there is one, learns it.

@@ -11,7 +11,7 @@ namespace binder {
 
 /// A descriptor with the events it waits for; counts the bytes it was given.
 class Endpoint {
-public:
+  public:
     Endpoint(int fd, int events) noexcept : fd_{fd}, events_{events} {}
 
     [[nodiscard]] int fd() const noexcept { return fd_; }
@@ -23,7 +23,7 @@ public:
         return consumed_;
     }
 
-private:
+  private:
     int fd_;
     int events_;
     std::uint64_t consumed_ = 0;

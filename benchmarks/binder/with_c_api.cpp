@@ -226,9 +226,9 @@ PyType_Slot k_endpoint_slots[] = {
     {0, nullptr},
 };
 
-PyType_Spec k_endpoint_spec = {
-    "with_c_api.Endpoint", sizeof(EndpointObject), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, k_endpoint_slots};
+PyType_Spec k_endpoint_spec = {"with_c_api.Endpoint", sizeof(EndpointObject), 0,
+                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+                               k_endpoint_slots};
 
 // Transport: a C++ object inside a subclass of a class written in Python
 
@@ -278,9 +278,9 @@ PyType_Slot k_transport_slots[] = {
     {0, nullptr},
 };
 
-PyType_Spec k_transport_spec = {
-    "with_c_api.Transport", sizeof(TransportObject), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, k_transport_slots};
+PyType_Spec k_transport_spec = {"with_c_api.Transport", sizeof(TransportObject), 0,
+                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+                                k_transport_slots};
 
 /// True if instances of `base` are exactly what precedes the endpoint in TransportObject.
 bool has_transport_layout(PyTypeObject* base) {
@@ -289,11 +289,10 @@ bool has_transport_layout(PyTypeObject* base) {
         PyErr_Clear();
         return false;
     }
-    const bool same =
-        base->tp_basicsize == offsetof(TransportObject, endpoint) &&
-        Py_IS_TYPE(slot, &PyMemberDescr_Type) &&
-        reinterpret_cast<PyMemberDescrObject*>(slot)->d_member->offset ==
-            offsetof(TransportObject, extra);
+    const bool same = base->tp_basicsize == offsetof(TransportObject, endpoint) &&
+                      Py_IS_TYPE(slot, &PyMemberDescr_Type) &&
+                      reinterpret_cast<PyMemberDescrObject*>(slot)->d_member->offset ==
+                          offsetof(TransportObject, extra);
     Py_DECREF(slot);
     return same;
 }
@@ -303,14 +302,12 @@ PyObject* bind_transport(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (!has_arguments(count, 2)) {
         return nullptr;
     }
-    if (!PyType_Check(args[1]) ||
-        !has_transport_layout(reinterpret_cast<PyTypeObject*>(args[1]))) {
+    if (!PyType_Check(args[1]) || !has_transport_layout(reinterpret_cast<PyTypeObject*>(args[1]))) {
         PyErr_SetString(PyExc_TypeError, "the base does not have the layout of asyncio.Transport");
         return nullptr;
     }
     PyObject* type = PyType_FromModuleAndSpec(args[0], &k_transport_spec, args[1]);
-    if (type == nullptr ||
-        PyModule_AddType(args[0], reinterpret_cast<PyTypeObject*>(type)) == 0) {
+    if (type == nullptr || PyModule_AddType(args[0], reinterpret_cast<PyTypeObject*>(type)) == 0) {
         return type;
     }
     Py_DECREF(type);
@@ -353,8 +350,15 @@ PyModuleDef_Slot k_slots[] = {
     {0, nullptr},
 };
 
-PyModuleDef k_module = {PyModuleDef_HEAD_INIT, "with_c_api", nullptr, 0, k_functions, k_slots,
-                        nullptr,               nullptr,      nullptr};
+PyModuleDef k_module = {PyModuleDef_HEAD_INIT,
+                        "with_c_api",
+                        nullptr,
+                        0,
+                        k_functions,
+                        k_slots,
+                        nullptr,
+                        nullptr,
+                        nullptr};
 
 }  // namespace
 

@@ -57,7 +57,8 @@ void ByteQueue::append_owned(OwnedBytes bytes) {
     if (bytes.bytes_.empty()) {
         return;
     }
-    append({bytes.bytes_.data(), bytes.bytes_.size(), bytes.owner_, bytes.release_, 0, Kind::owned});
+    append(
+        {bytes.bytes_.data(), bytes.bytes_.size(), bytes.owner_, bytes.release_, 0, Kind::owned});
     bytes.release_ = nullptr;
 }
 
@@ -140,8 +141,12 @@ ByteQueue::Chunk ByteQueue::make_copy(std::span<const std::byte> bytes, std::siz
         throw std::bad_alloc();
     }
     std::memcpy(block, bytes.data(), bytes.size());
-    return {static_cast<const std::byte*>(block), bytes.size(), block, nullptr,
-            capacity - bytes.size(),              Kind::copied};
+    return {static_cast<const std::byte*>(block),
+            bytes.size(),
+            block,
+            nullptr,
+            capacity - bytes.size(),
+            Kind::copied};
 }
 
 void ByteQueue::drop(Chunk& chunk) noexcept {

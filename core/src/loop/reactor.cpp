@@ -7,9 +7,9 @@
 // of it into masks and an intrusive ready list, and only then dispatch() calls on_ready(). A source
 // that is destroyed meanwhile unlinks itself; a mask that is no longer wanted is masked out.
 //
-// Level-triggered, armed late and disarmed lazily. A wish goes to the kernel before the next wait, if
-// it still exists then. A wish that is gone stays armed until it is reported once in vain. In the
-// steady state of a server that means no epoll_ctl at all.
+// Level-triggered, armed late and disarmed lazily. A wish goes to the kernel before the next wait,
+// if it still exists then. A wish that is gone stays armed until it is reported once in vain. In
+// the steady state of a server that means no epoll_ctl at all.
 //
 // EPOLLERR and EPOLLHUP cannot be muted. A source that wants nothing when one of them is reported
 // (its reading is paused, it has nothing to send) would be reported for ever, and the loop would
@@ -166,10 +166,9 @@ void Reactor::rearm(Source& source) noexcept {
         changes_.add(1);
         source.is_in_epoll_ = false;
     }
-    const auto operation =
-        source.is_in_epoll_ ? kernel::Operation::modify : kernel::Operation::add;
-    const int error = kernel::control(poller_.fd(), operation, source.fd_, source.wanted_,
-                                      token_of(source));
+    const auto operation = source.is_in_epoll_ ? kernel::Operation::modify : kernel::Operation::add;
+    const int error =
+        kernel::control(poller_.fd(), operation, source.fd_, source.wanted_, token_of(source));
     changes_.add(1);
     source.is_in_epoll_ = error == 0;
     source.armed_ = error == 0 ? source.wanted_ : Events::none;
@@ -251,10 +250,10 @@ bool Reactor::collect(const Ready& report) noexcept {
     return true;
 }
 
-// A report that belongs to nobody: its source left or was disarmed, but the kernel could not be told,
-// because somebody had closed the descriptor while a dup or a forked child kept the file open. There
-// is no descriptor any more by which to remove it, and level-triggered it would be reported for ever.
-// The only way to be rid of it is a new epoll.
+// A report that belongs to nobody: its source left or was disarmed, but the kernel could not be
+// told, because somebody had closed the descriptor while a dup or a forked child kept the file
+// open. There is no descriptor any more by which to remove it, and level-triggered it would be
+// reported for ever. The only way to be rid of it is a new epoll.
 void Reactor::rebuild() noexcept {
     const IoResult created = kernel::create();
     if (!created.ok()) {

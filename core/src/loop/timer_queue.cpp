@@ -34,8 +34,8 @@ std::optional<TimePoint> TimerQueue::next_due() const noexcept {
 }
 
 std::size_t TimerQueue::fire(TimePoint now) {
-    // First take out all that is due, then run: what a callback starts goes into the heap and is not
-    // looked at here.
+    // First take out all that is due, then run: what a callback starts goes into the heap and is
+    // not looked at here.
     assert(firing_.empty());
     while (!heap_.empty() && heap_.front()->due_ <= now) {
         Timer& timer = *heap_.front();

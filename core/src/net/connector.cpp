@@ -17,8 +17,7 @@ Connector::Connector(Reactor& reactor, const Address& address, ConnectorHandler&
     if (!socket_.is_open()) {
         throw_errno("socket");
     }
-    const int error =
-        ::connect(socket_.get(), address.data(), address.size()) == 0 ? 0 : errno;
+    const int error = ::connect(socket_.get(), address.data(), address.size()) == 0 ? 0 : errno;
     // EINTR: the connection goes on being made (connect(2)). EAGAIN comes from a Unix socket whose
     // backlog is full, and there nothing is in progress.
     if (error == EINPROGRESS || error == EINTR) {

@@ -12,9 +12,9 @@
 
 // When the process has no descriptor left, the connection stays in the backlog and the listening
 // socket stays readable: a loop that only tries again spins at 100 % and floods its log. So the
-// listener reports once, wants nothing for a moment, and is woken by a timer. The waiting peers lose
-// nothing but that moment. (Accepting and closing them with a spare descriptor would turn a shortage
-// of ours into an error of theirs.)
+// listener reports once, wants nothing for a moment, and is woken by a timer. The waiting peers
+// lose nothing but that moment. (Accepting and closing them with a spare descriptor would turn a
+// shortage of ours into an error of theirs.)
 
 namespace epoll {
 
@@ -43,8 +43,7 @@ bool is_of_the_connection(int error) noexcept {
 }  // namespace
 
 OwnedFd make_listening_socket(const Address& address, const ListenOptions& options) {
-    OwnedFd socket{
-        ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+    OwnedFd socket{::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
     if (!socket.is_open()) {
         throw_errno("socket");
     }

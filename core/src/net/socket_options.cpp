@@ -22,9 +22,7 @@ int set_no_delay(int fd, bool on) noexcept {
     return set_option(fd, IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0);
 }
 
-int set_cork(int fd, bool on) noexcept {
-    return set_option(fd, IPPROTO_TCP, TCP_CORK, on ? 1 : 0);
-}
+int set_cork(int fd, bool on) noexcept { return set_option(fd, IPPROTO_TCP, TCP_CORK, on ? 1 : 0); }
 
 int set_keep_alive(int fd, KeepAlive keep_alive) noexcept {
     const auto seconds = [](std::chrono::seconds time) { return static_cast<int>(time.count()); };

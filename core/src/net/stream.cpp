@@ -11,9 +11,10 @@
 
 #include <epoll/base/io_result.hpp>
 
-// Level-triggered: a read that did not fill its buffer returns to the loop, because if more has come
-// since, epoll says so again. One recv per message, no second one that only hears EAGAIN. (Edge-
-// triggered one would have to read until EAGAIN: a short read does not prove an empty buffer.)
+// Level-triggered: a read that did not fill its buffer returns to the loop, because if more has
+// come since, epoll says so again. One recv per message, no second one that only hears EAGAIN.
+// (Edge- triggered one would have to read until EAGAIN: a short read does not prove an empty
+// buffer.)
 //
 // End of stream is a state, not an event: a level-triggered descriptor at its end is readable for
 // ever. So the wish to read goes first, and then the handler is told.

@@ -9,10 +9,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Timeouts. epoll_wait(2) counts milliseconds, which makes a timer either up to one millisecond late
-// or, rounded down, early: and a loop that wakes early spins until the time has come. epoll_pwait2(2)
-// counts nanoseconds. It is called by number, because glibc before 2.35 and musl have no wrapper, and
-// a kernel (or a sandbox: EPERM) without it is asked once only.
+// Timeouts. epoll_wait(2) counts milliseconds, which makes a timer either up to one millisecond
+// late or, rounded down, early: and a loop that wakes early spins until the time has come.
+// epoll_pwait2(2) counts nanoseconds. It is called by number, because glibc before 2.35 and musl
+// have no wrapper, and a kernel (or a sandbox: EPERM) without it is asked once only.
 
 namespace epoll::kernel {
 
@@ -29,8 +29,8 @@ namespace {
 #define SYS_epoll_pwait2 441
 #endif
 
-// linux/eventpoll.h has these since 6.9; the numbers are the kernel's interface, so older headers are
-// no obstacle.
+// linux/eventpoll.h has these since 6.9; the numbers are the kernel's interface, so older headers
+// are no obstacle.
 struct BusyPollParameters {
     std::uint32_t busy_poll_usecs;
     std::uint16_t busy_poll_budget;
@@ -74,8 +74,8 @@ IoResult wait(int epoll_fd, std::span<Ready> room, Timeout timeout) noexcept {
     if (!timeout.is_none() && !timeout.is_forever() && has_pwait2.load(std::memory_order_relaxed)) {
         const auto seconds = std::chrono::floor<std::chrono::seconds>(timeout.duration());
         const KernelTimespec left{seconds.count(), (timeout.duration() - seconds).count()};
-        const auto result = IoResult::from(
-            ::syscall(SYS_epoll_pwait2, epoll_fd, events, capacity, &left, nullptr, std::size_t{0}));
+        const auto result = IoResult::from(::syscall(SYS_epoll_pwait2, epoll_fd, events, capacity,
+                                                     &left, nullptr, std::size_t{0}));
         if (result.error != ENOSYS && result.error != EPERM) {
             return result;
         }

@@ -6,11 +6,12 @@
 #include <epoll/net/socket_options.hpp>
 #include <epoll/serve/message_server.hpp>
 
-// Closing is harder than it looks. close(2) on a socket with unread input sends a reset, and a reset
-// makes the peer's kernel throw away what it has received and its program has not read yet: the
-// answers, or the very message that explains why we close. So when the peer may still be sending (it
-// is, or it is about to: its answers are still on their way), our side is shut down first and what comes is dropped until the peer closes or loses its patience with
-// us: the state `lingering`. (RFC 9112, 9.6, describes it for HTTP.)
+// Closing is harder than it looks. close(2) on a socket with unread input sends a reset, and a
+// reset makes the peer's kernel throw away what it has received and its program has not read yet:
+// the answers, or the very message that explains why we close. So when the peer may still be
+// sending (it is, or it is about to: its answers are still on their way), our side is shut down
+// first and what comes is dropped until the peer closes or loses its patience with us: the state
+// `lingering`. (RFC 9112, 9.6, describes it for HTTP.)
 
 namespace epoll {
 
@@ -130,7 +131,8 @@ void Connection::on_drained() {
 
 void Connection::on_closed(int error) noexcept {
     count_sent();
-    // An error after we have decided to close is of no interest, unless it cost the peer its answers.
+    // An error after we have decided to close is of no interest, unless it cost the peer its
+    // answers.
     const bool has_failed =
         error != 0 && (state_ == State::open || reason_ == CloseReason::peer_finished);
     server_.remove(*this, has_failed ? CloseReason::failed : reason_, has_failed ? error : 0);
@@ -143,8 +145,8 @@ std::size_t Connection::handle_messages(std::span<const std::byte> input) {
     std::size_t handled = 0;
     while (handled != input.size() && state_ == State::open && !is_held_back_ &&
            stream_.is_open()) {
-        const Frame frame = next_frame(options.framing, input.subspan(handled), looked_at_,
-                                       options.max_message);
+        const Frame frame =
+            next_frame(options.framing, input.subspan(handled), looked_at_, options.max_message);
         if (frame.status == Frame::Status::incomplete) {
             looked_at_ = frame.size;
             break;

@@ -40,8 +40,7 @@ Frame next_delimited(Bytes input, std::size_t looked_at, std::size_t limit, std:
     const std::byte* const end = find(input.subspan(looked_at), ending);
     if (end == nullptr) {
         // The last byte may be the CR of an ending, which does not count.
-        const bool is_ending =
-            drops_carriage_return && input.back() == k_carriage_return;
+        const bool is_ending = drops_carriage_return && input.back() == k_carriage_return;
         return incomplete(input.size(), input.size() - (is_ending ? 1 : 0), limit);
     }
     const auto size = static_cast<std::size_t>(end - input.data());

@@ -6,7 +6,8 @@
 
 namespace epoll {
 
-MessageServer::MessageServer(Reactor& reactor, MessageHandler& handler, const ServerOptions& options)
+MessageServer::MessageServer(Reactor& reactor, MessageHandler& handler,
+                             const ServerOptions& options)
     : reactor_(reactor), handler_(handler), options_(options), read_buffer_(k_read_size) {}
 
 MessageServer::~MessageServer() {
@@ -51,9 +52,9 @@ void MessageServer::on_grace_over() noexcept {
 }
 
 ServerStatistics MessageServer::statistics() const noexcept {
-    return {accepted_.value(),      open_.value(),     messages_.value(),
-            bytes_in_.value(),      bytes_out_.value(), accept_errors_.value(),
-            too_long_.value(),      idle_.value(),     failed_.value()};
+    return {accepted_.value(), open_.value(),      messages_.value(),
+            bytes_in_.value(), bytes_out_.value(), accept_errors_.value(),
+            too_long_.value(), idle_.value(),      failed_.value()};
 }
 
 void MessageServer::on_accept(OwnedFd socket, const Address& peer) noexcept {
@@ -62,7 +63,8 @@ void MessageServer::on_accept(OwnedFd socket, const Address& peer) noexcept {
     try {
         connection = new Connection(*this, std::move(socket), peer);
     } catch (const std::exception&) {
-        failed_.add(1);  // no memory, or no room in epoll: the socket is closed, the server lives on
+        failed_.add(
+            1);  // no memory, or no room in epoll: the socket is closed, the server lives on
         return;
     }
     connections_.push_back(*connection);

@@ -59,8 +59,8 @@ bool has_token(std::string_view list, std::string_view token) noexcept {
     return false;
 }
 
-/// A name without blanks before its colon: RFC 9112, 5.1, refuses any other, because what one reader
-/// overlooks, say a length, the next one obeys.
+/// A name without blanks before its colon: RFC 9112, 5.1, refuses any other, because what one
+/// reader overlooks, say a length, the next one obeys.
 bool has_field_name(std::string_view line) noexcept {
     const std::size_t end = line.find_first_of(": \t\r");
     return end != std::string_view::npos && end != 0 && line[end] == ':';
@@ -129,8 +129,7 @@ void answer_hello(Connection& connection, std::span<const std::byte> head) {
     if (head.empty()) {
         return;  // an empty line before the request line (RFC 9112, 2.2)
     }
-    const Request request =
-        read_request({reinterpret_cast<const char*>(head.data()), head.size()});
+    const Request request = read_request({reinterpret_cast<const char*>(head.data()), head.size()});
     if (!request.is_valid) {
         send_text(connection, k_bad_request);
         connection.close();

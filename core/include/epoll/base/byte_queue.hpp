@@ -13,8 +13,8 @@ namespace epoll {
 /// Move-only. A program without reference counts uses ByteQueue::append_copy instead.
 class OwnedBytes {
   public:
-    /// May append to the ByteQueue that calls it, unless that is being destroyed; it must not gather
-    /// from it nor consume.
+    /// May append to the ByteQueue that calls it, unless that is being destroyed; it must not
+    /// gather from it nor consume.
     using Release = void (*)(void* owner) noexcept;
 
     /// Takes over one reference to `owner`, which keeps `bytes` in place until `release` is called.
@@ -37,9 +37,9 @@ class OwnedBytes {
 
 /// What could not be sent yet, in order: a queue of bytes that is read as iovecs.
 ///
-/// Three kinds of chunk, told apart by who owns the memory: copied (this queue), owned (an OwnedBytes)
-/// and borrowed (the caller, until own_borrowed() or an empty queue). An empty queue keeps no memory
-/// but its (small) table of chunks. One thread.
+/// Three kinds of chunk, told apart by who owns the memory: copied (this queue), owned (an
+/// OwnedBytes) and borrowed (the caller, until own_borrowed() or an empty queue). An empty queue
+/// keeps no memory but its (small) table of chunks. One thread.
 class ByteQueue {
   public:
     /// The most iovecs that gather() fills: UIO_MAXIOV of the kernel is 1,024, and past a few dozen

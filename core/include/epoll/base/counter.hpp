@@ -5,8 +5,8 @@
 
 namespace epoll {
 
-/// A number that one thread counts and every thread may read. It costs what a plain integer costs: a
-/// relaxed load and store, no locked instruction.
+/// A number that one thread counts and every thread may read. It costs what a plain integer costs:
+/// a relaxed load and store, no locked instruction.
 class Counter {
   public:
     void add(std::uint64_t amount) noexcept {

@@ -6,8 +6,8 @@ namespace epoll {
 
 /// The place that an object keeps for its membership in at most one list at a time.
 ///
-/// Tag tells several memberships of one class apart. Destroying a member unlinks it, so a list never
-/// holds a dangling pointer. Not copyable, not movable, one thread.
+/// Tag tells several memberships of one class apart. Destroying a member unlinks it, so a list
+/// never holds a dangling pointer. Not copyable, not movable, one thread.
 template <class Tag>
 class ListHook {
   public:

@@ -29,7 +29,8 @@ class OwnedFd {
     /// Gives the descriptor away without closing it; this object is empty afterwards.
     [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
 
-    /// Closes the descriptor now and answers errno, 0 on success or when there was nothing to close.
+    /// Closes the descriptor now and answers errno, 0 on success or when there was nothing to
+    /// close.
     ///
     /// close(2) is never repeated: on Linux the descriptor is free even when EINTR is reported, and
     /// a second call could close a stranger's.

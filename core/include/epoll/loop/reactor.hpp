@@ -19,8 +19,8 @@ namespace epoll {
 
 struct DeferredTag;
 
-/// Something to run once, soon, on the reactor's thread. A resource; destroying it (on the reactor's
-/// thread) or cancel() takes it back.
+/// Something to run once, soon, on the reactor's thread. A resource; destroying it (on the
+/// reactor's thread) or cancel() takes it back.
 class Deferred : private ListHook<DeferredTag> {
   public:
     Deferred() noexcept = default;
@@ -64,12 +64,12 @@ class WaitObserver {
 
 /// What a reactor has done since it was made.
 struct ReactorStatistics {
-    std::uint64_t turns;    ///< rounds of the loop
-    std::uint64_t waits;    ///< system calls that waited, the ones with a timeout of 0 included
-    std::uint64_t events;   ///< reports of the kernel
-    std::uint64_t changes;  ///< epoll_ctl calls
-    std::uint64_t timers;   ///< timers fired
-    std::uint64_t deferred; ///< deferred and posted items run
+    std::uint64_t turns;     ///< rounds of the loop
+    std::uint64_t waits;     ///< system calls that waited, the ones with a timeout of 0 included
+    std::uint64_t events;    ///< reports of the kernel
+    std::uint64_t changes;   ///< epoll_ctl calls
+    std::uint64_t timers;    ///< timers fired
+    std::uint64_t deferred;  ///< deferred and posted items run
 };
 
 /// The event loop: epoll, timers and deferred work of one thread.
@@ -82,9 +82,9 @@ struct ReactorStatistics {
 /// What a phase adds waits for the next turn, so nothing can starve the rest; what was given to
 /// before_wait() runs at the end of the turn. The moment of the turn, now(), is read once.
 ///
-/// One thread runs it and calls everything but post(), stop() and statistics(), which any thread may
-/// call. Callbacks do not throw. After a fork the child must not use the parent's reactor: both would
-/// share one epoll.
+/// One thread runs it and calls everything but post(), stop() and statistics(), which any thread
+/// may call. Callbacks do not throw. After a fork the child must not use the parent's reactor: both
+/// would share one epoll.
 class Reactor {
   public:
     /// Throws std::system_error when the kernel has no descriptor left (it takes two).
@@ -93,19 +93,19 @@ class Reactor {
     Reactor& operator=(const Reactor&) = delete;
     ~Reactor();
 
-    /// Runs turns until stop(). Throws std::system_error only if epoll itself fails (EBADF: somebody
-    /// closed a descriptor that is not theirs).
+    /// Runs turns until stop(). Throws std::system_error only if epoll itself fails (EBADF:
+    /// somebody closed a descriptor that is not theirs).
     void run();
 
     /// Runs one turn, in which it waits no longer than `limit`, nor past the next timer.
     void run_turn(Timeout limit);
 
-    /// Makes run() return at the end of its present turn, or of its first one if it is called later;
-    /// no turn waits until then. Any thread; async-signal-safe.
+    /// Makes run() return at the end of its present turn, or of its first one if it is called
+    /// later; no turn waits until then. Any thread; async-signal-safe.
     void stop() noexcept;
 
-    /// Runs `item` in the next turn's deferred phase, in order. Nothing happens when it is scheduled
-    /// already.
+    /// Runs `item` in the next turn's deferred phase, in order. Nothing happens when it is
+    /// scheduled already.
     void defer(Deferred& item) noexcept;
 
     /// Runs `item` at the end of this turn, before the next wait; also what such an item adds.

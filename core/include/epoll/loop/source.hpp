@@ -26,18 +26,21 @@ class Source : private ListHook<ReadyTag>, private ListHook<ChangedTag> {
     explicit Source(Reactor& reactor) noexcept : reactor_(reactor) {}
     ~Source() { leave(); }
 
-    /// Starts watching `fd` for `wanted`, at once. Throws std::system_error when the kernel refuses.
+    /// Starts watching `fd` for `wanted`, at once. Throws std::system_error when the kernel
+    /// refuses.
     ///
     /// Level-triggered: neither Events::one_shot nor Events::edge_triggered may be among `wanted`.
-    /// Events::exclusive may be among `wanted`, for a listening socket that several processes share.
+    /// Events::exclusive may be among `wanted`, for a listening socket that several processes
+    /// share.
     void join(int fd, Events wanted);
 
     /// Stops watching, at once; nothing happens when nothing was watched. on_ready() is not called
     /// any more, not even for what was reported already.
     void leave() noexcept;
 
-    /// Adds to what is wanted. The kernel hears of it before the next wait; a wish that is taken back
-    /// before costs nothing. If the kernel then refuses, on_ready(Events::error | wanted) says so.
+    /// Adds to what is wanted. The kernel hears of it before the next wait; a wish that is taken
+    /// back before costs nothing. If the kernel then refuses, on_ready(Events::error | wanted) says
+    /// so.
     void want(Events events) noexcept;
 
     /// Takes away from what is wanted: on_ready() does not report it any more. The kernel is told
@@ -54,10 +57,10 @@ class Source : private ListHook<ReadyTag>, private ListHook<ChangedTag> {
     friend class IntrusiveList;
     static constexpr std::uint32_t k_no_slot = UINT32_MAX;
 
-    /// Called in the dispatch phase with what is both reported and wanted at this moment, never with
-    /// nothing. EPOLLERR and EPOLLHUP arrive as readable and writable: the next read or write says
-    /// what has happened; who wants neither of the two does not hear of them. The source may be
-    /// destroyed inside, as may any other.
+    /// Called in the dispatch phase with what is both reported and wanted at this moment, never
+    /// with nothing. EPOLLERR and EPOLLHUP arrive as readable and writable: the next read or write
+    /// says what has happened; who wants neither of the two does not hear of them. The source may
+    /// be destroyed inside, as may any other.
     virtual void on_ready(Events ready) noexcept = 0;
 
     Reactor& reactor_;

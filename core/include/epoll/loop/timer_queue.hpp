@@ -11,8 +11,8 @@ namespace epoll {
 
 class TimerQueue;
 
-/// Something that happens once at a time. A resource: it stays where its owner put it, and destroying
-/// it stops it.
+/// Something that happens once at a time. A resource: it stays where its owner put it, and
+/// destroying it stops it.
 class Timer {
   public:
     Timer() noexcept = default;
@@ -33,12 +33,12 @@ class Timer {
   private:
     friend class TimerQueue;
 
-    /// Called once, when the time has come; the timer is stopped already, so it may be started again,
-    /// and it may be destroyed inside.
+    /// Called once, when the time has come; the timer is stopped already, so it may be started
+    /// again, and it may be destroyed inside.
     virtual void on_due() noexcept = 0;
 
     TimerQueue* queue_ = nullptr;
-    std::size_t index_ = 0;    ///< place in the heap, or among those that fire right now
+    std::size_t index_ = 0;  ///< place in the heap, or among those that fire right now
     bool is_firing_ = false;
     TimePoint due_{};
     std::uint64_t order_ = 0;  ///< timers of the same moment fire in the order they were started
@@ -73,8 +73,8 @@ class TimerQueue {
     [[nodiscard]] std::optional<TimePoint> next_due() const noexcept;
 
     /// Fires the timers that are due at `now`, in the order of their moments, and answers how many.
-    /// A timer that a callback starts waits for the next call, even when its moment has passed, so no
-    /// callback can keep the loop here; one that a callback stops does not fire. Not re-entrant.
+    /// A timer that a callback starts waits for the next call, even when its moment has passed, so
+    /// no callback can keep the loop here; one that a callback stops does not fire. Not re-entrant.
     std::size_t fire(TimePoint now);
 
     /// How many timers are started and not about to fire.

@@ -20,13 +20,13 @@ class Address {
     Address(const sockaddr* address, socklen_t size) noexcept;
 
     /// A path of the file system, or an abstract name when it starts with a NUL byte. Throws
-    /// std::system_error(ENAMETOOLONG) when it has more than 107 bytes, and (EINVAL) when it is empty
-    /// or a path with a NUL byte inside.
+    /// std::system_error(ENAMETOOLONG) when it has more than 107 bytes, and (EINVAL) when it is
+    /// empty or a path with a NUL byte inside.
     [[nodiscard]] static Address unix_path(std::string_view path);
 
     /// All addresses of a host name or literal, in the order of getaddrinfo(3), for TCP. An empty
-    /// host is the wildcard address. May block on DNS. Throws std::runtime_error with the resolver's
-    /// own words.
+    /// host is the wildcard address. May block on DNS. Throws std::runtime_error with the
+    /// resolver's own words.
     [[nodiscard]] static std::vector<Address> resolve(const std::string& host, std::uint16_t port);
 
     /// The address that a socket is bound to, and the one it is connected to. An empty Address when

@@ -22,9 +22,9 @@ class ConnectorHandler {
 
 /// One connect(2) in progress. A resource of the reactor's thread; destroying it gives up.
 ///
-/// The handler hears exactly one thing, once, in a later turn and never inside the constructor. There
-/// is no time limit here: the owner starts a Timer and destroys the connector. (The kernel's own
-/// limit is net.ipv4.tcp_syn_retries, about two minutes.)
+/// The handler hears exactly one thing, once, in a later turn and never inside the constructor.
+/// There is no time limit here: the owner starts a Timer and destroys the connector. (The kernel's
+/// own limit is net.ipv4.tcp_syn_retries, about two minutes.)
 class Connector final : private Source {
   public:
     /// Begins to connect. Throws std::system_error when there is no socket to be had.

@@ -17,8 +17,8 @@ struct ListenOptions {
 };
 
 /// A listening, non-blocking, close-on-exec socket. SO_REUSEADDR is set; an IPv6 socket takes IPv6
-/// only, so that both wildcards can be bound side by side. A path of the file system must not exist.
-/// Throws std::system_error.
+/// only, so that both wildcards can be bound side by side. A path of the file system must not
+/// exist. Throws std::system_error.
 [[nodiscard]] OwnedFd make_listening_socket(const Address& address, const ListenOptions& options);
 
 /// Who takes the connections that a Listener accepts.
@@ -27,9 +27,9 @@ class ListenerHandler {
     /// A new connection: non-blocking, close-on-exec. May destroy the listener.
     virtual void on_accept(OwnedFd connection, const Address& peer) noexcept = 0;
 
-    /// accept4(2) failed for lack of something (EMFILE, ENFILE, ENOBUFS, ENOMEM) or for good. Called
-    /// once when an episode of failures begins; the listener tries again by itself and serves those
-    /// who waited. May destroy the listener.
+    /// accept4(2) failed for lack of something (EMFILE, ENFILE, ENOBUFS, ENOMEM) or for good.
+    /// Called once when an episode of failures begins; the listener tries again by itself and
+    /// serves those who waited. May destroy the listener.
     virtual void on_accept_error(int error) noexcept = 0;
 
   protected:
@@ -48,8 +48,8 @@ class Listener final : private Source {
     static constexpr Duration k_rest = std::chrono::milliseconds{100};
 
     /// Takes over a listening socket and begins to accept. `is_shared`: other processes accept from
-    /// the same socket (not merely the same port), so wake only one of them (EPOLLEXCLUSIVE). Throws
-    /// std::system_error.
+    /// the same socket (not merely the same port), so wake only one of them (EPOLLEXCLUSIVE).
+    /// Throws std::system_error.
     Listener(Reactor& reactor, OwnedFd socket, ListenerHandler& handler, bool is_shared);
     ~Listener();
 

@@ -41,8 +41,8 @@ struct KeepAlive {
 /// SIOCINQ: how many bytes have arrived and were not read; 0 also when the kernel does not say.
 [[nodiscard]] int unread_bytes(int fd) noexcept;
 
-/// SIOCOUTQ: how many sent bytes the peer's kernel has not acknowledged (TCP), or its program has not
-/// read (Unix); 0 also when the kernel does not say.
+/// SIOCOUTQ: how many sent bytes the peer's kernel has not acknowledged (TCP), or its program has
+/// not read (Unix); 0 also when the kernel does not say.
 [[nodiscard]] int unacknowledged_bytes(int fd) noexcept;
 
 /// O_NONBLOCK and FD_CLOEXEC on a descriptor that came from elsewhere.

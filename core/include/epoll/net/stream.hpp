@@ -15,16 +15,16 @@ namespace epoll {
 /// receive_buffer(), and on_closed() is the last call.
 class StreamHandler {
   public:
-    /// Where the next bytes shall go: not empty, and in place until on_data() returns. It may be one
-    /// buffer for all streams of a thread, as the bytes are handed over at once.
+    /// Where the next bytes shall go: not empty, and in place until on_data() returns. It may be
+    /// one buffer for all streams of a thread, as the bytes are handed over at once.
     [[nodiscard]] virtual std::span<std::byte> receive_buffer() noexcept = 0;
 
-    /// Bytes have arrived, at the start of receive_buffer(). What is written inside goes out with one
-    /// system call when this returns.
+    /// Bytes have arrived, at the start of receive_buffer(). What is written inside goes out with
+    /// one system call when this returns.
     virtual void on_data(std::span<std::byte> bytes) = 0;
 
-    /// The peer has shut down its side: there will be no on_data() any more. Called once. Writing is
-    /// still possible; an owner with nothing left to say calls close().
+    /// The peer has shut down its side: there will be no on_data() any more. Called once. Writing
+    /// is still possible; an owner with nothing left to say calls close().
     virtual void on_end_of_stream() = 0;
 
     /// is_over_high_water() was true, and now the queue is at or below the low-water mark.
@@ -46,8 +46,8 @@ struct WaterMarks {
 
 /// One connected stream socket, TCP or Unix: reads, gathered writes, half-close, end.
 ///
-/// A resource of the reactor's thread. It reads nothing before start_reading(). Destroying it closes
-/// the descriptor without a word to the handler; inside the handler's own on_data(),
+/// A resource of the reactor's thread. It reads nothing before start_reading(). Destroying it
+/// closes the descriptor without a word to the handler; inside the handler's own on_data(),
 /// on_end_of_stream() and on_drained() it must not be destroyed: abort() it and wait for
 /// on_closed(). If one of those three throws std::bad_alloc the stream is aborted with ENOMEM.
 class Stream final : private Source {
@@ -59,16 +59,17 @@ class Stream final : private Source {
     Stream(Reactor& reactor, OwnedFd socket, StreamHandler& handler, WaterMarks marks);
     ~Stream();
 
-    /// After stop_reading() the kernel's buffer fills up and holds the peer back. Both may be called
-    /// at any time, also inside on_data(), which then is not called again for bytes that wait.
+    /// After stop_reading() the kernel's buffer fills up and holds the peer back. Both may be
+    /// called at any time, also inside on_data(), which then is not called again for bytes that
+    /// wait.
     void start_reading() noexcept;
     void stop_reading() noexcept;
 
     /// Queue bytes to be sent in order: copied, kept alive by their owner, or borrowed. Borrowed
     /// bytes must stay in place until flush() or, inside on_data(), until on_data() returns; so
-    /// elsewhere the caller flushes. They are sent when on_data() returns, or else before the reactor
-    /// waits again. After shutdown_writing(), close() and abort() nothing is queued any more. May
-    /// throw std::bad_alloc.
+    /// elsewhere the caller flushes. They are sent when on_data() returns, or else before the
+    /// reactor waits again. After shutdown_writing(), close() and abort() nothing is queued any
+    /// more. May throw std::bad_alloc.
     void write(std::span<const std::byte> bytes);
     void write(OwnedBytes bytes);
     void write_borrowed(std::span<const std::byte> bytes);
@@ -80,9 +81,9 @@ class Stream final : private Source {
     /// Sends what is queued, then shuts down our side (shutdown(2) SHUT_WR). Reading goes on.
     void shutdown_writing() noexcept;
 
-    /// Reads no more, sends what is queued, then closes. on_closed() follows. Bytes that arrived and
-    /// were not read make the kernel send a reset, which can destroy at the peer what was just sent:
-    /// who has an eager peer shuts down writing first and reads on until on_end_of_stream().
+    /// Reads no more, sends what is queued, then closes. on_closed() follows. Bytes that arrived
+    /// and were not read make the kernel send a reset, which can destroy at the peer what was just
+    /// sent: who has an eager peer shuts down writing first and reads on until on_end_of_stream().
     void close() noexcept;
 
     /// Closes at once, whatever is queued. on_closed(error) follows.
@@ -119,10 +120,10 @@ class Stream final : private Source {
     std::uint64_t bytes_out_ = 0;
     int close_error_ = 0;
     bool is_reading_ = false;
-    bool has_ended_ = false;        ///< the peer has finished sending
+    bool has_ended_ = false;  ///< the peer has finished sending
     bool is_inside_on_data_ = false;
     bool is_over_high_ = false;
-    bool is_shut_down_ = false;     ///< shutdown_writing() was asked for
+    bool is_shut_down_ = false;  ///< shutdown_writing() was asked for
     bool is_shutdown_sent_ = false;
     bool is_closing_ = false;
     MemberDeferred<Stream, &Stream::on_flush_due> flush_due_{*this};

@@ -8,15 +8,15 @@ namespace epoll {
 /// typed set. Unsigned: `edge_triggered` is bit 31.
 enum class Events : std::uint32_t {
     none = 0,
-    readable = 0x001,        ///< EPOLLIN
-    priority = 0x002,        ///< EPOLLPRI
-    writable = 0x004,        ///< EPOLLOUT
-    error = 0x008,           ///< EPOLLERR: always reported, wanted or not
-    hang_up = 0x010,         ///< EPOLLHUP: always reported, wanted or not
-    peer_finished = 0x2000,  ///< EPOLLRDHUP: the peer shut down its writing side
-    exclusive = 1U << 28,    ///< EPOLLEXCLUSIVE: wake one of several epolls; only with add
-    wake_up = 1U << 29,      ///< EPOLLWAKEUP: no suspend while handled; needs CAP_BLOCK_SUSPEND
-    one_shot = 1U << 30,     ///< EPOLLONESHOT: disarmed by its first report
+    readable = 0x001,           ///< EPOLLIN
+    priority = 0x002,           ///< EPOLLPRI
+    writable = 0x004,           ///< EPOLLOUT
+    error = 0x008,              ///< EPOLLERR: always reported, wanted or not
+    hang_up = 0x010,            ///< EPOLLHUP: always reported, wanted or not
+    peer_finished = 0x2000,     ///< EPOLLRDHUP: the peer shut down its writing side
+    exclusive = 1U << 28,       ///< EPOLLEXCLUSIVE: wake one of several epolls; only with add
+    wake_up = 1U << 29,         ///< EPOLLWAKEUP: no suspend while handled; needs CAP_BLOCK_SUSPEND
+    one_shot = 1U << 30,        ///< EPOLLONESHOT: disarmed by its first report
     edge_triggered = 1U << 31,  ///< EPOLLET: report changes, not states
 };
 

@@ -31,11 +31,12 @@ enum class CloseReason : std::uint8_t {
 
 /// One client of a MessageServer: framing, back-pressure and the orderly end.
 ///
-/// Belongs to its server and to the reactor's thread; lives until MessageHandler::on_close() returns.
+/// Belongs to its server and to the reactor's thread; lives until MessageHandler::on_close()
+/// returns.
 ///
 /// Memory is bounded: at most one incomplete message and what one read brought (max_message + 64
-/// KiB), and unsent answers up to the high-water mark plus the one that crossed it. Above the mark no
-/// further message is handled and nothing is read until the peer has taken what it asked for.
+/// KiB), and unsent answers up to the high-water mark plus the one that crossed it. Above the mark
+/// no further message is handled and nothing is read until the peer has taken what it asked for.
 class Connection final : private StreamHandler, private ListHook<ConnectionTag> {
   public:
     Connection(MessageServer& server, OwnedFd socket, const Address& peer);
@@ -45,14 +46,14 @@ class Connection final : private StreamHandler, private ListHook<ConnectionTag> 
 
     /// Queues an answer with its framing: copied, kept alive by its owner, or borrowed (in place
     /// until on_message() returns, and only there). Answers of one read leave with one system call.
-    /// Returns false, and queues nothing, when the framing cannot carry so many bytes; queues nothing
-    /// either when the connection is closing. May throw std::bad_alloc.
+    /// Returns false, and queues nothing, when the framing cannot carry so many bytes; queues
+    /// nothing either when the connection is closing. May throw std::bad_alloc.
     [[nodiscard]] bool send(std::span<const std::byte> message);
     [[nodiscard]] bool send(OwnedBytes message);
     [[nodiscard]] bool send_borrowed(std::span<const std::byte> message);
 
-    /// Handles no further message, sends what is queued and closes. What the peer still sends is read
-    /// and dropped for a while, so that no reset destroys the answers on their way.
+    /// Handles no further message, sends what is queued and closes. What the peer still sends is
+    /// read and dropped for a while, so that no reset destroys the answers on their way.
     void close() noexcept;
 
     /// Closes at once; what is queued is lost.
@@ -102,12 +103,12 @@ class Connection final : private StreamHandler, private ListHook<ConnectionTag> 
     MessageServer& server_;
     Address peer_;
     Stream stream_;
-    std::vector<std::byte> kept_;  ///< an incomplete message, or what back-pressure holds
-    std::size_t looked_at_ = 0;    ///< of kept_, by next_frame()
-    std::uint64_t counted_out_ = 0;  ///< of stream_.bytes_out(): what the server has counted
-    std::size_t dropped_ = 0;        ///< bytes that came after we had decided to close
+    std::vector<std::byte> kept_;       ///< an incomplete message, or what back-pressure holds
+    std::size_t looked_at_ = 0;         ///< of kept_, by next_frame()
+    std::uint64_t counted_out_ = 0;     ///< of stream_.bytes_out(): what the server has counted
+    std::size_t dropped_ = 0;           ///< bytes that came after we had decided to close
     std::uint64_t taken_at_check_ = 0;  ///< bytes the peer had taken when on_time() looked last
-    TimePoint active_at_{};          ///< when something moved last, as far as on_time() needs it
+    TimePoint active_at_{};             ///< when something moved last, as far as on_time() needs it
     State state_ = State::open;
     CloseReason reason_ = CloseReason::peer_finished;
     bool is_held_back_ = false;  ///< reading is stopped by back-pressure

@@ -11,13 +11,13 @@ namespace epoll {
 
 /// How messages are told apart in a stream of bytes. Both directions use the same form.
 enum class Framing : std::uint8_t {
-    raw,       ///< none: what one read brings is a message
-    line,      ///< ends with LF; a CR before it belongs to the ending. Answers end with LF
-    null,      ///< ends with a NUL byte
-    length16,  ///< 2 bytes of length, big-endian, then the message
-    length32,  ///< 4 bytes of length, big-endian, then the message
-    http_head, ///< an HTTP/1 request head with its last line's ending, up to its empty line (RFC
-               ///< 9112); an empty line alone is an empty message; answers are sent as they are
+    raw,        ///< none: what one read brings is a message
+    line,       ///< ends with LF; a CR before it belongs to the ending. Answers end with LF
+    null,       ///< ends with a NUL byte
+    length16,   ///< 2 bytes of length, big-endian, then the message
+    length32,   ///< 4 bytes of length, big-endian, then the message
+    http_head,  ///< an HTTP/1 request head with its last line's ending, up to its empty line (RFC
+                ///< 9112); an empty line alone is an empty message; answers are sent as they are
 };
 
 /// "raw", "line" …, and back; nothing for a name that there is not.
@@ -38,9 +38,9 @@ struct Frame {
 
 /// Looks for one message at the start of `input`, which is not empty. No I/O, no memory, no state.
 ///
-/// `looked_at` is the `size` of the last incomplete answer for the same start, else 0: a message that
-/// arrives byte by byte is then scanned once, not once per byte. A message of more than `limit` bytes
-/// is too_long as soon as that is certain. Framing::raw knows no limit.
+/// `looked_at` is the `size` of the last incomplete answer for the same start, else 0: a message
+/// that arrives byte by byte is then scanned once, not once per byte. A message of more than
+/// `limit` bytes is too_long as soon as that is certain. Framing::raw knows no limit.
 [[nodiscard]] Frame next_frame(Framing framing, std::span<const std::byte> input,
                                std::size_t looked_at, std::size_t limit) noexcept;
 

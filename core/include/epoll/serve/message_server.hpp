@@ -17,8 +17,8 @@ namespace epoll {
 
 /// Who answers the messages. Called on the reactor's thread.
 ///
-/// What is not noexcept may throw std::bad_alloc, which costs the connection, and nothing else. Only
-/// on_stopped() may destroy the server.
+/// What is not noexcept may throw std::bad_alloc, which costs the connection, and nothing else.
+/// Only on_stopped() may destroy the server.
 class MessageHandler {
   public:
     /// A client has connected.
@@ -71,20 +71,21 @@ class MessageServer final : private ListenerHandler {
     static constexpr Duration k_linger = std::chrono::seconds{1};
     static constexpr std::size_t k_linger_bytes = 4 * 1024 * 1024;
 
-    /// How long one that is being closed waits for a peer that takes none of its answers, when there
-    /// is no idle timeout.
+    /// How long one that is being closed waits for a peer that takes none of its answers, when
+    /// there is no idle timeout.
     static constexpr Duration k_patience = std::chrono::seconds{30};
 
     MessageServer(Reactor& reactor, MessageHandler& handler, const ServerOptions& options);
     ~MessageServer();
 
-    /// Takes over a listening socket and begins to accept; may be called for several. `is_shared` as
-    /// in Listener. Throws std::system_error.
+    /// Takes over a listening socket and begins to accept; may be called for several. `is_shared`
+    /// as in Listener. Throws std::system_error.
     void listen(OwnedFd socket, bool is_shared);
 
     /// Stops in order: accepts who waits in the backlog, closes the listeners, answers what has
-    /// arrived, and closes each connection as it comes to rest; after `grace` the others are cut off.
-    /// MessageHandler::on_stopped() follows in a later turn. A second call changes only the grace.
+    /// arrived, and closes each connection as it comes to rest; after `grace` the others are cut
+    /// off. MessageHandler::on_stopped() follows in a later turn. A second call changes only the
+    /// grace.
     void stop(Duration grace) noexcept;
 
     [[nodiscard]] bool is_stopping() const noexcept { return is_stopping_; }
