@@ -41,7 +41,7 @@ int traverse_epoll_object(PyObject* self, visitproc visit, void* arg) noexcept {
 }
 
 int clear_epoll_object(PyObject* self) noexcept {
-    RegistrationTable dropped = std::exchange(
+    const RegistrationTable dropped = std::exchange(
         reinterpret_cast<EpollObject*>(self)->set.registrations(), RegistrationTable{});
     return 0;
 }

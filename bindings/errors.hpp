@@ -5,8 +5,8 @@
 
 namespace epoll::python {
 
-/// Sets OSError for `error` (an errno); Python picks the subclass. Answers nothing, for `return`.
-Ref os_error(int error) noexcept;
+/// Sets OSError for `number` (an errno); Python picks the subclass. Answers nothing, for `return`.
+Ref os_error(int number) noexcept;
 
 /// Sets an exception of `type` with a text, as PyErr_Format has it. Answers nothing, for `return`.
 Ref error(PyObject* type, const char* format, ...) noexcept;

@@ -29,8 +29,8 @@ struct ModuleState {
 };
 
 template <>
-inline ModuleState& self_of<ModuleState>(PyObject* module) noexcept {
-    return ModuleState::of(module);
+inline ModuleState& self_of<ModuleState>(PyObject* object) noexcept {
+    return ModuleState::of(object);
 }
 
 /// What PyInit__core hands to the interpreter; it also identifies the module.

@@ -287,7 +287,7 @@ void Service::close_for_failure(const char* what, Connection* connection) noexce
     }
 }
 
-void Service::log_failure(const char* what, const Connection* connection) noexcept {
+void Service::log_failure(const char* what, const Connection* connection) const noexcept {
     const Ref exception = take_exception();
     const Ref peer = connection != nullptr ? peer_object(connection->peer()) : Ref::none();
     const Ref done = peer && callbacks_.on_error

@@ -82,7 +82,7 @@ class Service final : private MessageHandler, private WaitObserver {
     void call_handler(Connection& connection, std::span<const std::byte> message);
     void answer(Connection& connection, Ref result);
     void close_for_failure(const char* what, Connection* connection) noexcept;
-    void log_failure(const char* what, const Connection* connection) noexcept;
+    void log_failure(const char* what, const Connection* connection) const noexcept;
     void end_with_exception() noexcept;
     void check_signals() noexcept;
     void on_stop_due() noexcept;

@@ -45,8 +45,8 @@ std::size_t TimerQueue::fire(TimePoint now) {
         timer.index_ = firing_.size() - 1;
     }
     std::size_t fired = 0;
-    for (std::size_t i = 0; i != firing_.size(); ++i) {
-        if (Timer* const timer = firing_[i]; timer != nullptr) {
+    for (Timer* const& place : firing_) {  // by reference: what runs here may stop a later one
+        if (Timer* const timer = place; timer != nullptr) {
             remove(*timer);
             ++fired;
             timer->on_due();

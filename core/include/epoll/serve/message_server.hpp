@@ -96,7 +96,7 @@ class MessageServer final : private ListenerHandler {
   private:
     friend class Connection;
 
-    void on_accept(OwnedFd connection, const Address& peer) noexcept override;
+    void on_accept(OwnedFd socket, const Address& peer) noexcept override;
     void on_accept_error(int error) noexcept override;
     void on_grace_over() noexcept;
     void on_stop_due() noexcept;
