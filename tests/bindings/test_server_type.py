@@ -14,7 +14,7 @@ import pytest
 
 from epoll import _core
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def listening() -> socket.socket:

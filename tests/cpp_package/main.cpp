@@ -29,6 +29,7 @@ class Echo final : public epoll::MessageHandler {
     void on_message(epoll::Connection& connection, std::span<const std::byte> message) override {
         epoll::answer_echo(connection, message);
     }
+    void on_too_long(epoll::Connection& connection) override { connection.abort(); }
     void on_close(epoll::Connection& /*connection*/, epoll::CloseReason /*reason*/,
                   int /*error*/) noexcept override {}
     void on_accept_error(int /*error*/) noexcept override { std::abort(); }

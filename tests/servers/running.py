@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 #: Seconds after which something that must happen counts as not happening.
-PATIENCE = 10.0
+PATIENCE = 30.0
 #: Seconds for which something that must not happen is watched.
 WINDOW = 0.2
 
