@@ -273,6 +273,17 @@ void Service::on_block() noexcept { released_.emplace(); }
 
 void Service::on_unblock() noexcept { released_.reset(); }
 
+/// The GIL is a queue: who lets go of it for a moment stands in line behind the other threads, for up
+/// to a switch interval (5 ms) each. So with others about it is kept while there is work. Alone, there
+/// is no line, and the system call is saved.
+bool Service::prefers_polling() noexcept {
+#ifdef Py_GIL_DISABLED
+    return false;
+#else
+    return PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) != nullptr;
+#endif
+}
+
 /// Logs the exception that is set and closes the connection it belongs to, if any. What is not an
 /// Exception (KeyboardInterrupt, SystemExit) ends the service instead.
 void Service::close_for_failure(const char* what, Connection* connection) noexcept {

@@ -76,6 +76,7 @@ class Service final : private MessageHandler, private WaitObserver {
     void on_stopped() noexcept override;
     void on_block() noexcept override;
     void on_unblock() noexcept override;
+    bool prefers_polling() noexcept override;
 
     template <class Work>
     void with_gil(Work work) noexcept;

@@ -207,20 +207,32 @@ std::size_t Reactor::wait(Timeout limit) {
             timeout = Timeout::none();
         }
     }
-    const bool is_observed = observer_ != nullptr && !timeout.is_none();
-    if (is_observed) {
-        observer_->on_block();
-    }
-    const IoResult result = poller_.wait(room_, timeout);
-    if (is_observed) {
-        observer_->on_unblock();
-    }
+    const bool may_block = !timeout.is_none();
+    const IoResult result = may_block ? block(timeout) : poller_.wait(room_, timeout);
     is_waiting_.store(false, std::memory_order_relaxed);
     waits_.add(1);
     if (!result.ok() && !result.interrupted()) {
         throw_error(result.error, "epoll_wait");
     }
     return result.size();
+}
+
+/// A wait that may block, as the observer likes it.
+IoResult Reactor::block(Timeout timeout) noexcept {
+    if (observer_ == nullptr) {
+        return poller_.wait(room_, timeout);
+    }
+    if (observer_->prefers_polling()) {
+        const IoResult ready = poller_.wait(room_, Timeout::none());
+        if (!ready.ok() || ready.count != 0) {
+            return ready;
+        }
+        waits_.add(1);
+    }
+    observer_->on_block();
+    const IoResult result = poller_.wait(room_, timeout);
+    observer_->on_unblock();
+    return result;
 }
 
 bool Reactor::collect(const Ready& report) noexcept {

@@ -371,9 +371,31 @@ class Observer final : public WaitObserver {
   public:
     int blocks = 0;
     int unblocks = 0;
+    bool polls = false;
     void on_block() noexcept override { ++blocks; }
     void on_unblock() noexcept override { ++unblocks; }
+    bool prefers_polling() noexcept override { return polls; }
 };
+
+TEST_CASE("an observer that prefers polling is told only when nothing is ready") {
+    const Pair pair;
+    Reactor reactor;
+    Observer observer;
+    observer.polls = true;
+    Probe probe{reactor};
+    probe.join(pair.near.get(), Events::readable);
+    reactor.set_observer(&observer);
+    pair.send_from_far();
+    reactor.run_turn(Timeout::forever());
+    CHECK(observer.blocks == 0);
+    CHECK(reactor.statistics().waits == 1);
+    CHECK(probe.calls == 1);
+    probe.leave();
+    reactor.run_turn(Timeout::after(1us));
+    CHECK(observer.blocks == 1);
+    CHECK(observer.unblocks == 1);
+    CHECK(reactor.statistics().waits == 3);
+}
 
 TEST_CASE("an observer is not told of a wait that cannot block") {
     Reactor reactor;

@@ -139,6 +139,7 @@ TEST_CASE("what is posted while the observer holds the reactor up ends the wait"
             std::thread{[this] { reactor_.post(item_); }}.join();
         }
         void on_unblock() noexcept override {}
+        bool prefers_polling() noexcept override { return false; }
 
       private:
         Reactor& reactor_;

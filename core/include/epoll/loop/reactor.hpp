@@ -58,6 +58,11 @@ class WaitObserver {
     virtual void on_block() noexcept = 0;
     virtual void on_unblock() noexcept = 0;
 
+    /// Asked before such a wait: shall it be tried without blocking first? It costs a system call when
+    /// nothing is ready, and saves letting go of the lock, which may be long in coming back, when
+    /// something is.
+    [[nodiscard]] virtual bool prefers_polling() noexcept = 0;
+
   protected:
     ~WaitObserver() = default;
 };
@@ -153,6 +158,7 @@ class Reactor {
 
     [[nodiscard]] Timeout time_left(Timeout limit) noexcept;
     [[nodiscard]] std::size_t wait(Timeout limit);
+    [[nodiscard]] IoResult block(Timeout timeout) noexcept;
     [[nodiscard]] bool collect(const Ready& report) noexcept;  ///< false: it belongs to nobody
     void take_posted() noexcept;
     void run_deferred() noexcept;
