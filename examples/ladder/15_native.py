@@ -1,0 +1,16 @@
+"""The top: C++ moves the bytes, Python answers complete messages.
+
+    printf 'hello\nworld\n' | nc -N 127.0.0.1 8000
+
+prints both lines in capitals. `epoll serve module:function` does the same from the shell.
+"""
+
+from epoll.servers import native
+
+
+def shout(message: bytes) -> bytes:
+    return message.upper()
+
+
+if __name__ == "__main__":
+    native.serve(shout, port=8000, framing="line")
