@@ -2,7 +2,7 @@
 
     printf 'hello\nworld\n' | nc -N 127.0.0.1 8000
 
-prints both lines in capitals. `epoll serve module:function` does the same from the shell.
+prints both lines in capitals; Ctrl-C ends the server, which prints what it has done. `epoll serve module:function` does the same from the shell.
 """
 
 from epoll.servers import native
@@ -13,4 +13,4 @@ def shout(message: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    native.serve(shout, port=8000, framing="line")
+    print(native.serve(shout, port=8000, framing="line"))
