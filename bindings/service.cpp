@@ -273,9 +273,9 @@ void Service::on_block() noexcept { released_.emplace(); }
 
 void Service::on_unblock() noexcept { released_.reset(); }
 
-/// The GIL is a queue: who lets go of it for a moment stands in line behind the other threads, for up
-/// to a switch interval (5 ms) each. So with others about it is kept while there is work. Alone, there
-/// is no line, and the system call is saved.
+/// The GIL is a queue: who lets go of it for a moment stands in line behind the other threads, for
+/// up to a switch interval (5 ms) each. So with others about it is kept while there is work. Alone,
+/// there is no line, and the system call is saved.
 bool Service::prefers_polling() noexcept {
 #ifdef Py_GIL_DISABLED
     return false;

@@ -58,9 +58,9 @@ class WaitObserver {
     virtual void on_block() noexcept = 0;
     virtual void on_unblock() noexcept = 0;
 
-    /// Asked before such a wait: shall it be tried without blocking first? It costs a system call when
-    /// nothing is ready, and saves letting go of the lock, which may be long in coming back, when
-    /// something is.
+    /// Asked before such a wait: shall it be tried without blocking first? It costs a system call
+    /// when nothing is ready, and saves letting go of the lock, which may be long in coming back,
+    /// when something is.
     [[nodiscard]] virtual bool prefers_polling() noexcept = 0;
 
   protected:
