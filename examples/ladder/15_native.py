@@ -2,7 +2,8 @@
 
     printf 'hello\nworld\n' | nc -N 127.0.0.1 8000
 
-prints both lines in capitals; Ctrl-C ends the server, which prints what it has done. `epoll serve module:function` does the same from the shell.
+prints both lines in capitals; Ctrl-C ends the server, which prints what it has done. From the
+shell it is `epoll serve module:function`.
 """
 
 from epoll.servers import native
