@@ -1,4 +1,4 @@
-"""The top: C++ moves the bytes, Python answers complete messages.
+r"""The top: C++ moves the bytes, Python answers complete messages.
 
     printf 'hello\nworld\n' | nc -N 127.0.0.1 8000
 
