@@ -1,6 +1,9 @@
 #include <epoll/loop/reactor.hpp>
 
+#include <algorithm>
 #include <cassert>
+#include <exception>
+#include <utility>
 
 // Two phases. epoll reports into an array, and a callback may destroy any source, also one whose
 // report stands further down in that array. So the array never meets user code: collect() turns all
@@ -11,6 +14,12 @@
 // if it still exists then. A wish that is gone stays armed until it is reported once in vain. In
 // the steady state of a server that means no epoll_ctl at all.
 //
+// An interrupted turn keeps what it has not done. Level-triggering would bring most reports back,
+// but not those that the reactor made up itself, for descriptors that the kernel refused. So the
+// ready list stays, and the next turn does not wait. A report that is stale by then does no more
+// harm than one that a deferred item of the same turn has made stale: who is called finds nothing
+// to read.
+//
 // EPOLLERR and EPOLLHUP cannot be muted. A source that wants nothing when one of them is reported
 // (its reading is paused, it has nothing to send) would be reported for ever, and the loop would
 // spin. It is taken out of epoll and comes back with its next wish.
@@ -20,6 +29,7 @@ namespace epoll {
 namespace {
 
 constexpr std::size_t k_reports = 1024;
+constexpr std::uint64_t k_items_between_looks = 8;
 constexpr Events k_failure = Events::error | Events::hang_up;
 constexpr Events k_both_ways = Events::readable | Events::writable;
 
@@ -53,17 +63,58 @@ Reactor::~Reactor() {
 }
 
 void Reactor::run() {
+    begin_run();
     do {
-        run_turn(Timeout::forever());
-    } while (!stop_requested_.exchange(false));
+        make_turn(Timeout::forever());
+    } while (!is_interrupted_ && !stop_requested_.load());
+    stop_requested_.store(false);
 }
 
 void Reactor::run_turn(Timeout limit) {
+    begin_run();
+    make_turn(limit);
+}
+
+void Reactor::begin_run() noexcept {
+    is_interrupted_ = false;
+    must_wait_ = true;
+}
+
+void Reactor::make_turn(Timeout limit) {
     finish_turn();  // what was asked for between two turns
+    if (!may_skip_wait()) {
+        wait_and_collect(limit);
+    }
+    turns_.add(1);
+    take_posted();
+    run_deferred();
+    dispatch();
+    fire_timers();
+    finish_turn();
+}
+
+/// Whether there is enough to do without new reports.
+bool Reactor::may_skip_wait() noexcept {
+    if (must_wait_ || poll_interval_ == Duration::zero() ||
+        (deferred_.is_empty() && posted_.is_empty())) {
+        return false;
+    }
+    is_now_read_ = false;
+    if (deferred_run_.value() < next_look_ && timers_.size() == 0) {
+        return true;
+    }
+    const bool are_short = now() - looked_at_ < poll_interval_ / 4;
+    looked_at_ = now_;
+    next_look_ = are_short ? deferred_run_.value() + k_items_between_looks : 0;
+    return now_ - waited_at_ < poll_interval_;
+}
+
+void Reactor::wait_and_collect(Timeout limit) {
     apply_changes();
     const std::size_t count = wait(limit);
-    now_ = Clock::now();
-    turns_.add(1);
+    now_ = looked_at_ = waited_at_ = Clock::now();
+    is_now_read_ = true;
+    must_wait_ = false;
     events_.add(count);
     bool has_stale = false;
     for (std::size_t i = 0; i != count; ++i) {
@@ -72,20 +123,58 @@ void Reactor::run_turn(Timeout limit) {
     if (has_stale) {
         rebuild();
     }
-    take_posted();
-    run_deferred();
-    dispatch();
-    timers_fired_.add(timers_.fire(now_));
-    finish_turn();
 }
 
 void Reactor::stop() noexcept {
     stop_requested_.store(true);
-    waker_.wake();
+    wake();
+}
+
+void Reactor::interrupt() noexcept {
+    is_interrupted_ = true;
+    timers_.stop_firing();
+}
+
+void Reactor::on_fork() noexcept {
+    abandon();
+    try {
+        poller_ = Poller{};
+        waker_ = Waker{};
+        wake_source_ = std::make_unique<WakeSource>(*this, waker_);
+    } catch (const std::exception&) {
+        poller_ = Poller{OwnedFd{}};  // without any: run() says so
+    }
+}
+
+void Reactor::close() noexcept {
+    abandon();
+    const Waker closed{std::move(waker_)};
+    while (Deferred* const item = deferred_.pop_front()) {
+        item->is_posted_.store(false);  // it may have been posted, and taken since
+    }
+    posted_.take_all([](Deferred& item) { item.is_posted_.store(false); });
+}
+
+/// Closes epoll, as if every source had left it.
+void Reactor::abandon() noexcept {
+    poller_ = Poller{OwnedFd{}};
+    for (const Slot& slot : slots_) {
+        if (slot.source != nullptr) {
+            slot.source->is_in_epoll_ = false;
+            slot.source->armed_ = slot.source->ready_ = Events::none;
+        }
+    }
+    while (changed_.pop_front() != nullptr) {
+    }
+    while (before_wait_.pop_front() != nullptr) {
+    }
+    wake_source_.reset();
 }
 
 void Reactor::defer(Deferred& item) noexcept {
+    take_posted();  // what came first runs first, whichever thread it came from
     if (!item.is_linked()) {
+        item.round_ = round_;
         deferred_.push_back(item);
     }
 }
@@ -100,15 +189,24 @@ void Reactor::post(Deferred& item) noexcept {
     if (item.is_posted_.exchange(true)) {
         return;
     }
-    {
-        const std::lock_guard lock{posted_mutex_};
-        posted_.push_back(item);
-        has_posted_.store(true);
-    }
-    // Either this load sees the flag that wait() has set, or wait() sees has_posted_.
-    if (is_waiting_.load()) {
+    posted_.put(item);
+    wake();
+}
+
+// Either the flag that wait() has set is seen here, or wait() sees what the caller has stored
+// before. One of those who come during a wait is enough.
+void Reactor::wake() noexcept {
+    if (is_waiting_.load() && is_waiting_.exchange(false)) {
         waker_.wake();
     }
+}
+
+TimePoint Reactor::now() noexcept {
+    if (!is_now_read_) {
+        now_ = Clock::now();
+        is_now_read_ = true;
+    }
+    return now_;
 }
 
 ReactorStatistics Reactor::statistics() const noexcept {
@@ -132,6 +230,37 @@ void Reactor::free_slot(std::uint32_t slot) noexcept {
     ++slots_[slot].generation;
     slots_[slot].next_free = free_slots_;
     free_slots_ = slot;
+}
+
+/// Nothing has happened when it throws. There is room for the number only when it is known to be
+/// one.
+void Reactor::add_to_epoll(const Source& source, Events wanted) {
+    poller_.add(source.fd_, wanted, token_of(source));
+    changes_.add(1);
+    const auto number = static_cast<std::size_t>(source.fd_);
+    try {
+        slots_by_fd_.resize(std::max(slots_by_fd_.size(), number + 1), Source::k_no_slot);
+    } catch (...) {
+        poller_.remove(source.fd_);
+        throw;
+    }
+    take_number(source);
+}
+
+/// The kernel has added the number of `source`. If another source has it registered, then for a
+/// file that somebody closed under it: from now on that one's epoll_ctl would hit what is not its
+/// own.
+void Reactor::take_number(const Source& source) noexcept {
+    std::uint32_t& holder = slots_by_fd_[static_cast<std::size_t>(source.fd_)];
+    const std::uint32_t former = std::exchange(holder, source.slot_);
+    if (former == Source::k_no_slot || former == source.slot_) {
+        return;
+    }
+    Source* const displaced = slots_[former].source;
+    if (displaced != nullptr && displaced->fd_ == source.fd_) {
+        displaced->is_in_epoll_ = false;
+        displaced->armed_ = Events::none;
+    }
 }
 
 Token Reactor::token_of(const Source& source) const noexcept {
@@ -172,6 +301,9 @@ void Reactor::rearm(Source& source) noexcept {
     changes_.add(1);
     source.is_in_epoll_ = error == 0;
     source.armed_ = error == 0 ? source.wanted_ : Events::none;
+    if (error == 0 && operation == kernel::Operation::add) {
+        take_number(source);
+    }
     // The kernel does not watch it (somebody else closed the descriptor, or memory is short): the
     // owner hears of it as of any other failure, from its next read or write.
     if (error != 0 && source.wanted_ != Events::none) {
@@ -187,7 +319,7 @@ void Reactor::note_ready(Source& source, Events ready) noexcept {
 }
 
 Timeout Reactor::time_left(Timeout limit) noexcept {
-    if (!ready_.is_empty() || !deferred_.is_empty() || stop_requested_.load()) {
+    if (!ready_.is_empty() || !deferred_.is_empty() || is_interrupted_ || stop_requested_.load()) {
         return Timeout::none();
     }
     const auto due = timers_.next_due();
@@ -203,7 +335,7 @@ std::size_t Reactor::wait(Timeout limit) {
     Timeout timeout = time_left(limit);
     if (!timeout.is_none()) {
         is_waiting_.store(true);
-        if (has_posted_.load() || stop_requested_.load()) {
+        if (!posted_.is_empty() || stop_requested_.load()) {
             timeout = Timeout::none();
         }
     }
@@ -230,7 +362,7 @@ IoResult Reactor::block(Timeout timeout) noexcept {
         waits_.add(1);
     }
     observer_->on_block();
-    const IoResult result = poller_.wait(room_, timeout);
+    const IoResult result = poller_.wait(room_, is_interrupted_ ? Timeout::none() : timeout);
     observer_->on_unblock();
     return result;
 }
@@ -282,33 +414,53 @@ void Reactor::rebuild() noexcept {
 }
 
 void Reactor::take_posted() noexcept {
-    if (!has_posted_.load()) {
-        return;
+    if (!posted_.is_empty()) {
+        posted_.take_all([this](Deferred& item) {
+            item.round_ = round_;
+            deferred_.push_back(item);
+        });
     }
-    const std::lock_guard lock{posted_mutex_};
-    deferred_.splice_back(posted_);
-    has_posted_.store(false);
 }
 
 void Reactor::run_deferred() noexcept {
-    Deferreds present;
-    present.splice_back(deferred_);
-    while (Deferred* const item = present.pop_front()) {
-        item->is_posted_.store(false);
+    const std::uint32_t round = ++round_;
+    while (Deferred* const item = deferred_.front()) {
+        if (item->round_ == round || is_interrupted_) {
+            break;
+        }
+        item->unlink();
+        // Most items never meet another thread: only for those that do it is worth a locked
+        // instruction. It must be one that reads, to see all that a post() in vain came after.
+        if (item->is_posted_.load(std::memory_order_relaxed)) {
+            (void)item->is_posted_.exchange(false);
+        }
         deferred_run_.add(1);
         item->on_turn();
     }
 }
 
 void Reactor::dispatch() noexcept {
+    if (ready_.is_empty()) {
+        return;
+    }
     IntrusiveList<Source, ReadyTag> present;
     present.splice_back(ready_);
-    while (Source* const source = present.pop_front()) {
-        const Events ready = source->ready_ & (source->wanted_ | Events::error);
-        source->ready_ = Events::none;
+    while (!is_interrupted_ && !present.is_empty()) {
+        Source& source = *present.pop_front();
+        const Events ready = source.ready_ & (source.wanted_ | Events::error);
+        source.ready_ = Events::none;
         if (ready != Events::none) {
-            source->on_ready(ready);
+            source.on_ready(ready);
         }
+    }
+    ready_.splice_front(present);
+    next_look_ = 0;
+}
+
+void Reactor::fire_timers() {
+    if (!is_interrupted_ && timers_.size() != 0 && timers_.has_due(now())) {
+        timers_fired_.add(timers_.fire(now_));
+        next_look_ = 0;
     }
 }
 

@@ -13,16 +13,35 @@ void Source::join(int fd, Events wanted) {
     slot_ = slot;
     fd_ = fd;
     try {
-        reactor_.poller_.add(fd, wanted, reactor_.token_of(*this));
+        reactor_.add_to_epoll(*this, wanted);
     } catch (...) {
         slot_ = k_no_slot;
         reactor_.free_slot(slot);
         throw;
     }
-    reactor_.changes_.add(1);
     wanted_ = wanted;
     armed_ = wanted;
     is_in_epoll_ = true;
+}
+
+bool Source::renew(Events wanted) {
+    assert(is_joined());
+    assert(!has_any(wanted | armed_, Events::exclusive) && "it cannot be modified");
+    if (is_in_epoll_) {
+        const int error = kernel::control(reactor_.poller_.fd(), kernel::Operation::modify, fd_,
+                                          wanted, reactor_.token_of(*this));
+        reactor_.changes_.add(1);
+        if (error == 0) {
+            wanted_ = armed_ = wanted;
+            return true;
+        }
+        is_in_epoll_ = false;  // the kernel knows no such pair of number and file
+    }
+    // A file that is out of epoll cannot be told from another one of its number.
+    const int fd = fd_;
+    leave();
+    join(fd, wanted);
+    return false;
 }
 
 void Source::leave() noexcept {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cassert>
 #include <cerrno>
 #include <new>
 #include <utility>
@@ -66,7 +65,20 @@ Stream::Stream(Reactor& reactor, OwnedFd socket, StreamHandler& handler, WaterMa
     unwant(Events::readable);
 }
 
-Stream::~Stream() { leave(); }
+Stream::Stream(Reactor& reactor, DisownedFd socket, StreamHandler& handler, WaterMarks marks)
+    : Source(reactor), handler_(handler), marks_(marks), is_disowned_(true) {
+    join(socket.fd, Events::readable);
+    socket_ = OwnedFd{socket.fd};
+    unwant(Events::readable);
+}
+
+Stream::~Stream() {
+    leave();  // before the descriptor is closed
+    let_go();
+    if (destroyed_ != nullptr) {
+        *destroyed_ = true;
+    }
+}
 
 void Stream::start_reading() noexcept {
     if (is_open() && !is_closing_ && !has_ended_) {
@@ -81,36 +93,33 @@ void Stream::stop_reading() noexcept {
 }
 
 void Stream::write(std::span<const std::byte> bytes) {
-    if (!is_shut_down_ && !is_closing_) {
+    if (takes_writes()) {
         unsent_.append_copy(bytes);
         note_queued();
     }
 }
 
 void Stream::write(OwnedBytes bytes) {
-    if (!is_shut_down_ && !is_closing_) {
+    if (takes_writes()) {
         unsent_.append_owned(std::move(bytes));
         note_queued();
     }
 }
 
 void Stream::write_borrowed(std::span<const std::byte> bytes) {
-    if (!is_shut_down_ && !is_closing_) {
+    if (takes_writes()) {
         unsent_.append_borrowed(bytes);
         note_queued();
     }
 }
 
 void Stream::note_queued() noexcept {
-    if (is_full()) {
+    if (is_writing_blocked()) {
         note_full();
     } else if (!is_inside_on_data_) {
         reactor().before_wait(flush_due_);
     }
 }
-
-/// The socket refused bytes, and epoll has not said yet that there is room again.
-bool Stream::is_full() const noexcept { return has_any(wanted(), Events::writable); }
 
 void Stream::note_full() noexcept {
     want(Events::writable);
@@ -118,16 +127,26 @@ void Stream::note_full() noexcept {
 }
 
 void Stream::flush() {
-    if (is_open() && !is_full()) {
+    if (is_open() && !is_writing_blocked() && !is_releasing_) {
         send_queued();
+        finish_if_sent();
     } else {
         unsent_.own_borrowed();
     }
 }
 
+void Stream::set_water_marks(WaterMarks marks) noexcept {
+    marks_ = marks;
+    if (is_writing_blocked()) {
+        note_full();
+    }
+}
+
 void Stream::shutdown_writing() noexcept {
-    is_shut_down_ = true;
-    finish_if_sent();
+    if (!is_closing_) {
+        is_shut_down_ = true;
+        finish_if_sent();
+    }
 }
 
 void Stream::close() noexcept {
@@ -146,22 +165,33 @@ void Stream::abort(int error) noexcept {
     }
 }
 
+void Stream::repeat_end_of_stream() noexcept {
+    has_ended_ = false;
+    start_reading();  // and receives the end once more
+}
+
 void Stream::on_ready(Events ready) noexcept {
+    bool has_sent_the_last = false;
     try {
-        if (has_any(ready, Events::writable | Events::error) && is_open()) {
-            send_queued();
-            if (is_open() && is_over_high_ && unsent_.size() <= marks_.low) {
-                is_over_high_ = false;
-                handler_.on_drained();
-                flush();
-            }
-        }
+        // Reading first: what the peer had sent before it broke the connection is still there to be
+        // read, but no longer when a send has taken the error.
         if (has_any(ready, Events::readable | Events::error) && is_reading_) {
             read();
+        }
+        if (has_any(ready, Events::writable | Events::error) && is_open()) {
+            const bool was_closing = is_closing_;
+            send_queued();
+            tell_drained();
+            finish_if_sent();
+            has_sent_the_last = was_closing && !is_open() && close_error_ == 0;
         }
     } catch (const std::bad_alloc&) {
         is_inside_on_data_ = false;
         abort(ENOMEM);
+    }
+    if (has_sent_the_last && close_due_.is_scheduled()) {
+        close_due_.cancel();
+        on_close_due();  // nothing after it: it may destroy this
     }
 }
 
@@ -174,13 +204,15 @@ void Stream::read() {
 /// One recv and its consequences; answers whether another one is worth it in this turn.
 bool Stream::receive_once(std::size_t& budget) {
     const std::span<std::byte> room = handler_.receive_buffer();
-    assert(!room.empty());
-    const IoResult result = receive(socket_.get(), room);
-    if (result.would_block()) {
+    if (room.empty()) {
         return false;
     }
+    const IoResult result = receive(socket_.get(), room);
     if (!result.ok()) {
-        abort(result.error);
+        handler_.on_nothing_received();
+        if (!result.would_block()) {
+            abort(result.error);
+        }
         return false;
     }
     if (result.end_of_stream()) {
@@ -194,10 +226,9 @@ bool Stream::receive_once(std::size_t& budget) {
     is_inside_on_data_ = true;
     handler_.on_data(room.first(result.size()));
     is_inside_on_data_ = false;
-    if (is_open() && !unsent_.is_empty()) {
+    if (!unsent_.is_empty()) {
         flush();
     }
-    finish_if_sent();
     budget -= std::min(budget, result.size());
     return result.size() == room.size() && budget != 0;
 }
@@ -222,7 +253,9 @@ void Stream::send_queued() {
             return;
         }
         bytes_out_ += result.size();
+        is_releasing_ = true;
         unsent_.consume(result.size());
+        is_releasing_ = false;
         if (!is_open()) {
             return;  // the release of an owner has ended the stream
         }
@@ -234,12 +267,19 @@ void Stream::send_queued() {
         }
     }
     unwant(Events::writable);
-    finish_if_sent();
+}
+
+void Stream::tell_drained() {
+    if (is_open() && is_over_high_ && unsent_.size() <= marks_.low) {
+        is_over_high_ = false;
+        handler_.on_drained();
+        flush();
+    }
 }
 
 /// Does what shutdown_writing() and close() wait for, as soon as nothing is queued.
 void Stream::finish_if_sent() noexcept {
-    if (!is_open() || is_inside_on_data_ || !unsent_.is_empty()) {
+    if (!is_open() || !unsent_.is_empty()) {
         return;
     }
     if (is_closing_) {
@@ -250,17 +290,34 @@ void Stream::finish_if_sent() noexcept {
     }
 }
 
-/// The one way out: nothing is watched, nothing is kept, and the handler hears of it later.
+/// The one way out: nothing is watched, nothing is kept, and the handler hears of it later. Until
+/// then the descriptor stays open, so that its number cannot become a stranger's.
 void Stream::end(int error) noexcept {
     close_error_ = error;
+    is_open_ = false;
     is_reading_ = false;
     leave();
-    (void)socket_.close();
-    unsent_.clear();
     flush_due_.cancel();
     reactor().defer(close_due_);
+    unsent_.clear();
 }
 
-void Stream::on_close_due() noexcept { handler_.on_closed(close_error_); }
+void Stream::on_close_due() noexcept {
+    bool is_destroyed = false;
+    destroyed_ = &is_destroyed;
+    handler_.on_closed(close_error_);
+    if (!is_destroyed) {
+        destroyed_ = nullptr;
+        let_go();
+    }
+}
+
+void Stream::let_go() noexcept {
+    if (is_disowned_) {
+        (void)socket_.release();
+    } else {
+        (void)socket_.close();
+    }
+}
 
 }  // namespace epoll

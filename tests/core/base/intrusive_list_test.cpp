@@ -1,8 +1,10 @@
 #include <epoll/base/intrusive_list.hpp>
 
+#include <iterator>
 #include <list>
 #include <memory>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -113,6 +115,33 @@ TEST_CASE("a list that is destroyed unlinks what is left in it") {
     }
     CHECK_FALSE(a.is_in_one());
     CHECK_FALSE(b.is_in_one());
+}
+
+TEST_CASE("splice_front moves all, in order, before what is there") {
+    Item a{1};
+    Item b{2};
+    Item c{3};
+    One target;
+    One source;
+    SUBCASE("both have members") {
+        target.push_back(c);
+        source.push_back(a);
+        source.push_back(b);
+        target.splice_front(source);
+        CHECK(names(target) == Names{1, 2, 3});
+    }
+    SUBCASE("the target is empty") {
+        source.push_back(a);
+        source.push_back(b);
+        target.splice_front(source);
+        CHECK(names(target) == Names{1, 2});
+    }
+    SUBCASE("the source is empty") {
+        target.push_back(c);
+        target.splice_front(source);
+        CHECK(names(target) == Names{3});
+    }
+    CHECK(source.is_empty());
 }
 
 TEST_CASE("splice_back moves all, in order, behind what is there") {
@@ -238,6 +267,75 @@ TEST_CASE("random changes agree with std::list") {
         }
         REQUIRE(names(list) == Names(model.begin(), model.end()));
     }
+}
+
+TEST_CASE("an inbox gives out what was put in, in that order, once") {
+    IntrusiveInbox<Item, OneTag> inbox;
+    Item a{1}, b{2}, c{3};
+    CHECK(inbox.is_empty());
+    inbox.put(a);
+    inbox.put(b);
+    CHECK(!inbox.is_empty());
+    CHECK(!a.is_in_one());
+    Names taken;
+    inbox.take_all([&](Item& item) {
+        taken.push_back(item.name);
+        if (item.name == 1) {
+            inbox.put(c);  // stays for the next time
+            inbox.put(a);
+        }
+    });
+    CHECK(taken == Names{1, 2});
+    inbox.take_all([&](Item& item) { taken.push_back(item.name); });
+    CHECK(taken == Names{1, 2, 3, 1});
+    CHECK(inbox.is_empty());
+}
+
+TEST_CASE("what was in an inbox may join a list") {
+    IntrusiveInbox<Item, OneTag> inbox;
+    One list;
+    Item a{1}, b{2};
+    inbox.put(a);
+    inbox.put(b);
+    inbox.take_all([&](Item& item) { list.push_back(item); });
+    CHECK(names(list) == Names{1, 2});
+}
+
+TEST_CASE("many threads may put into an inbox while one takes") {
+    constexpr int k_threads = 4;
+    constexpr int k_each = 2000;
+    IntrusiveInbox<Item, OneTag> inbox;
+    std::list<Item> items;
+    std::vector<std::thread> threads;
+    for (int i = 0; i != k_threads * k_each; ++i) {
+        items.emplace_back(i);
+    }
+    auto next = items.begin();
+    for (int t = 0; t != k_threads; ++t) {
+        const auto first = next;
+        std::advance(next, k_each);
+        threads.emplace_back([&inbox, first, next] {
+            for (auto at = first; at != next; ++at) {
+                inbox.put(*at);
+            }
+        });
+    }
+    std::vector<int> last(k_threads, -1);
+    int taken = 0;
+    bool is_in_order = true;
+    while (taken != k_threads * k_each) {
+        inbox.take_all([&](Item& item) {
+            ++taken;
+            int& before = last[static_cast<std::size_t>(item.name / k_each)];
+            is_in_order = is_in_order && before < item.name;
+            before = item.name;
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    CHECK(is_in_order);
+    CHECK(inbox.is_empty());
 }
 
 }  // namespace

@@ -25,9 +25,12 @@ class Probe final : public Source {
     using Source::is_joined;
     using Source::join;
     using Source::leave;
+    using Source::renew;
     using Source::unwant;
     using Source::want;
     using Source::wanted;
+
+    void action(Action action) { action_ = std::move(action); }
 
     int calls = 0;
     Events seen = Events::none;  ///< of the last call

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -118,6 +119,29 @@ TEST_CASE("deferred items run once, in order; cancel and destruction take them b
     reactor.defer(cancelled);
     turn(reactor);
     CHECK(log.back() == "cancelled");
+}
+
+TEST_CASE("what was posted and what was deferred stand in one queue") {
+    Reactor reactor;
+    Log log;
+    Task inner{[&] { log.emplace_back("inner"); }};
+    Task inner_posted{[&] { log.emplace_back("inner posted"); }};
+    Task first{[&] {
+        log.emplace_back("first");
+        reactor.post(inner_posted);
+        reactor.defer(inner);
+    }};
+    Task second{[&] { log.emplace_back("second"); }};
+    Task third{[&] { log.emplace_back("third"); }};
+    Task fourth{[&] { log.emplace_back("fourth"); }};
+    std::thread{[&] { reactor.post(first); }}.join();
+    reactor.defer(second);
+    reactor.post(third);
+    reactor.defer(fourth);
+    turn(reactor);
+    CHECK(log == Log{"first", "second", "third", "fourth"});
+    turn(reactor);
+    CHECK(log == Log{"first", "second", "third", "fourth", "inner posted", "inner"});
 }
 
 TEST_CASE("a deferred item may destroy itself, and one behind it") {

@@ -268,6 +268,94 @@ TEST_CASE("slots are used again, and each user hears its own reports") {
     }
 }
 
+/// The number of `pair.near` now stands for the near end of another pair; a duplicate keeps the
+/// file that it stood for open, so that the kernel still reports it.
+struct Replaced {
+    explicit Replaced(Pair& pair) : kept(::dup(pair.near.get())) {
+        REQUIRE(::dup2(fresh.near.get(), pair.near.get()) == pair.near.get());
+    }
+    Pair fresh;
+    OwnedFd kept;
+};
+
+TEST_CASE("renewing tells the kernel at once, with one epoll_ctl while the file is the same") {
+    const Pair pair;
+    Reactor reactor;
+    Probe probe{reactor};
+    probe.join(pair.near.get(), Events::readable);
+    const std::uint64_t before = reactor.statistics().changes;
+    CHECK(probe.renew(Events::writable));
+    CHECK(reactor.statistics().changes == before + 1);
+    CHECK(probe.wanted() == Events::writable);
+    turn(reactor);
+    CHECK(probe.seen == Events::writable);
+}
+
+TEST_CASE("renewing finds out that the number stands for another file, and hears of that one") {
+    Pair pair;
+    Reactor reactor;
+    Probe probe{reactor};
+    probe.join(pair.near.get(), Events::readable);
+    const Replaced replaced{pair};
+    pair.send_from_far();  // to the file that the duplicate keeps open
+    CHECK_FALSE(probe.renew(Events::readable));
+    turn(reactor);
+    CHECK(probe.calls == 0);
+    replaced.fresh.send_from_far();
+    turn(reactor);
+    CHECK(probe.calls == 1);
+}
+
+TEST_CASE("renewing what an unwanted hang-up has taken out of epoll joins it anew, and says so") {
+    Pair pair;
+    Reactor reactor;
+    Probe probe{reactor};
+    probe.join(pair.near.get(), Events::readable);
+    probe.unwant(Events::readable);
+    CHECK(pair.far.close() == 0);
+    turn(reactor);
+    CHECK(probe.calls == 0);
+    CHECK_FALSE(probe.renew(Events::readable));
+    CHECK(probe.wanted() == Events::readable);
+    turn(reactor);
+    CHECK(probe.calls == 1);
+    CHECK(probe.renew(Events::readable));
+}
+
+TEST_CASE("renewing a closed number throws and watches nothing") {
+    Pair pair;
+    Reactor reactor;
+    Probe probe{reactor};
+    probe.join(pair.near.get(), Events::readable);
+    CHECK(pair.near.close() == 0);
+    CHECK_THROWS_AS((void)probe.renew(Events::readable), std::system_error);
+    CHECK_FALSE(probe.is_joined());
+    turn(reactor);
+    CHECK(probe.calls == 0);
+}
+
+TEST_CASE("a source whose file was closed does not touch who joined its number since") {
+    Pair pair;
+    Reactor reactor;
+    Probe former{reactor};
+    Probe latter{reactor};
+    former.join(pair.near.get(), Events::readable);
+    former.unwant(Events::readable);
+    const Replaced replaced{pair};
+    latter.join(pair.near.get(), Events::readable);
+    SUBCASE("when it leaves") { former.leave(); }
+    SUBCASE("when the kernel reports the closed file, which a duplicate keeps open") {
+        pair.send_from_far();
+        turn(reactor);
+        turn(reactor);
+    }
+    CHECK(latter.calls == 0);
+    replaced.fresh.send_from_far();
+    turn(reactor);
+    CHECK(latter.calls == 1);
+    CHECK(former.calls == 0);
+}
+
 TEST_CASE("an exclusive source is paused and armed again; each epoll_ctl is counted") {
     const Pair pair;
     Reactor reactor;

@@ -1,5 +1,6 @@
 #include <epoll/loop/timer_queue.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <map>
@@ -334,6 +335,134 @@ TEST_CASE("random starts, stops, ends and callbacks agree with a sorted map") {
     for (int i = 0; i != 20'000; ++i) {
         model.step();
     }
+}
+
+TEST_CASE("stop_firing leaves the other timers due, in their order") {
+    Fired fired;
+    TimerQueue queue;
+    Alarm later = noting(fired, 5);
+    Alarm first{[&] {
+        fired.push_back(1);
+        queue.start(later, at(10ns));
+        queue.stop_firing();
+    }};
+    Alarm second = noting(fired, 2);
+    Alarm third = noting(fired, 3);
+    Alarm fourth = noting(fired, 4);
+    for (Alarm* const alarm : {&first, &second, &third, &fourth}) {
+        queue.start(*alarm, at(10ns));
+    }
+    CHECK(queue.fire(at(10ns)) == 1);
+    CHECK(queue.size() == 4);
+    CHECK(queue.next_due() == at(10ns));
+    CHECK(second.is_started());
+    third.stop();
+    CHECK_FALSE(queue.has_due(at(9ns)));
+    CHECK(queue.has_due(at(10ns)));
+    CHECK(queue.fire(at(10ns)) == 3);
+    CHECK(fired == Fired{1, 2, 4, 5});
+    CHECK_FALSE(queue.has_due(TimePoint::max()));
+}
+
+TEST_CASE("stop_firing leaves a timer alone that was stopped, moved or destroyed in the callback") {
+    Fired fired;
+    TimerQueue queue;
+    Alarm stopped = noting(fired, 2);
+    Alarm moved = noting(fired, 3);
+    auto destroyed = std::make_unique<Alarm>([&] { fired.push_back(4); });
+    Alarm first{[&] {
+        stopped.stop();
+        queue.start(moved, at(20ns));
+        destroyed.reset();
+        queue.stop_firing();
+    }};
+    for (Alarm* const alarm : {&first, &stopped, &moved, destroyed.get()}) {
+        queue.start(*alarm, at(10ns));
+    }
+    CHECK(queue.fire(at(10ns)) == 1);
+    CHECK(queue.size() == 1);
+    CHECK(queue.fire(at(20ns)) == 1);
+    CHECK(fired == Fired{3});
+}
+
+TEST_CASE("there is room for the timers that go back, however many a callback starts") {
+    Fired fired;
+    TimerQueue queue;
+    std::vector<std::unique_ptr<Alarm>> started;
+    std::vector<std::unique_ptr<Alarm>> left;
+    for (int i = 0; i != 100; ++i) {
+        started.push_back(std::make_unique<Alarm>([&] { fired.push_back(2); }));
+        left.push_back(std::make_unique<Alarm>([&] { fired.push_back(1); }));
+    }
+    Alarm first{[&] {
+        for (const auto& timer : started) {
+            queue.start(*timer, at(10ns));
+        }
+        queue.stop_firing();
+    }};
+    queue.start(first, at(10ns));
+    for (const auto& timer : left) {
+        queue.start(*timer, at(10ns));
+    }
+    CHECK(queue.fire(at(10ns)) == 1);
+    CHECK(queue.size() == 200);
+    CHECK(queue.fire(at(10ns)) == 200);
+    CHECK(fired.front() == 1);
+    CHECK(fired[99] == 1);
+    CHECK(fired[100] == 2);
+}
+
+TEST_CASE("stop_firing outside of fire is nothing") {
+    Fired fired;
+    TimerQueue queue;
+    Alarm first = noting(fired, 1);
+    Alarm second = noting(fired, 2);
+    queue.start(first, at(10ns));
+    queue.start(second, at(10ns));
+    queue.stop_firing();
+    CHECK(queue.fire(at(10ns)) == 2);
+}
+
+TEST_CASE("when most of very many are due, these fire in order and the rest stays") {
+    // The number of the due ones decides whether they are taken together: both ways are tried.
+    for (const int due : {1, 60, 500, 900, 1000}) {
+        CAPTURE(due);
+        std::vector<std::pair<Duration, int>> fired;
+        TimerQueue queue;
+        std::vector<std::unique_ptr<Alarm>> timers;
+        std::minstd_rand random{static_cast<unsigned>(due)};
+        for (int i = 0; i != 1000; ++i) {
+            const bool is_due = i < due;
+            const Duration when = 1ns * static_cast<int>(random() % 50) + (is_due ? 0ns : 100ns);
+            timers.push_back(
+                std::make_unique<Alarm>([&fired, when, i] { fired.emplace_back(when, i); }));
+            queue.start(*timers.back(), at(when));
+        }
+        CHECK(queue.fire(at(50ns)) == static_cast<std::size_t>(due));
+        CHECK(std::is_sorted(fired.begin(), fired.end()));
+        CHECK(queue.size() == static_cast<std::size_t>(1000 - due));
+        fired.clear();
+        queue.fire(at(200ns));
+        CHECK(fired.size() == static_cast<std::size_t>(1000 - due));
+        CHECK(std::is_sorted(fired.begin(), fired.end()));
+    }
+}
+
+TEST_CASE("of very many due timers one may stop the others") {
+    int fired = 0;
+    TimerQueue queue;
+    std::vector<std::unique_ptr<Alarm>> timers;
+    for (int i = 0; i != 1000; ++i) {
+        timers.push_back(std::make_unique<Alarm>([&] {
+            ++fired;
+            timers.back()->stop();
+            timers[500]->stop();
+        }));
+        queue.start(*timers.back(), at(1ns));
+    }
+    CHECK(queue.fire(at(1ns)) == 998);
+    CHECK(fired == 998);
+    CHECK(queue.size() == 0);
 }
 
 }  // namespace

@@ -21,6 +21,10 @@ namespace testing {
 class RecordingHandler final : public epoll::StreamHandler {
   public:
     std::span<std::byte> receive_buffer() noexcept override {
+        ++asks;
+        if (inside_ask) {
+            inside_ask();
+        }
         return std::span{room}.first(room_size);
     }
     void on_data(std::span<std::byte> bytes) override {
@@ -28,6 +32,12 @@ class RecordingHandler final : public epoll::StreamHandler {
         received += text_of(bytes);
         if (inside_data) {
             inside_data();
+        }
+    }
+    void on_nothing_received() noexcept override {
+        ++nothings;
+        if (inside_nothing) {
+            inside_nothing();
         }
     }
     void on_end_of_stream() override {
@@ -45,6 +55,9 @@ class RecordingHandler final : public epoll::StreamHandler {
     void on_closed(int error) noexcept override {
         ++closed;
         close_error = error;
+        if (inside_closed) {
+            inside_closed();
+        }
         if (destroys_when_closed) {
             stream.reset();
         }
@@ -53,11 +66,12 @@ class RecordingHandler final : public epoll::StreamHandler {
     std::unique_ptr<epoll::Stream> stream;
     std::array<std::byte, 64 * 1024> room{};
     std::size_t room_size = room.size();
-    std::function<void()> inside_data, inside_end, inside_drained;
+    std::function<void()> inside_ask, inside_data, inside_nothing;
+    std::function<void()> inside_end, inside_drained, inside_closed;
     bool destroys_when_closed = false;
 
     std::string received;
-    int reads = 0, ends = 0, drained = 0, closed = 0;
+    int asks = 0, reads = 0, nothings = 0, ends = 0, drained = 0, closed = 0;
     int close_error = -1;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cassert>
 
 namespace epoll {
@@ -33,6 +34,8 @@ class ListHook {
   private:
     template <class T, class OfTag>
     friend class IntrusiveList;  // and its iterator, a member
+    template <class T, class OfTag>
+    friend class IntrusiveInbox;
 
     ListHook* previous_ = nullptr;
     ListHook* next_ = nullptr;
@@ -112,9 +115,62 @@ class IntrusiveList {
         other.head_.next_ = &other.head_;
     }
 
+    /// Moves all members of `other` to the front of this list, in their order.
+    void splice_front(IntrusiveList& other) noexcept {
+        if (!other.is_empty()) {
+            other.splice_back(*this);
+            splice_back(other);
+        }
+    }
+
   private:
     struct Anchor final : ListHook<Tag> {};
     Anchor head_;  // of a circular list: its neighbours are the first and the last member
+};
+
+/// What any thread may hand to one: a stack without a lock, of objects that derive from
+/// ListHook<Tag>. An object in it is in no list of this tag, does not count as linked, and must not
+/// be destroyed before it is taken.
+template <class T, class Tag>
+class IntrusiveInbox {
+  public:
+    IntrusiveInbox() noexcept = default;
+    IntrusiveInbox(const IntrusiveInbox&) = delete;
+    IntrusiveInbox& operator=(const IntrusiveInbox&) = delete;
+
+    /// Sequentially consistent, as is put(): who puts and then reads a flag, and who sets that flag
+    /// and then asks here, do not miss each other.
+    [[nodiscard]] bool is_empty() const noexcept { return newest_.load() == nullptr; }
+
+    /// Any thread.
+    void put(T& item) noexcept {
+        ListHook<Tag>& hook = item;
+        assert(!hook.is_linked());
+        hook.previous_ = newest_.load(std::memory_order_relaxed);
+        while (!newest_.compare_exchange_weak(hook.previous_, &hook)) {
+        }
+    }
+
+    /// Calls take(item) for each, in the order in which they were put. What is put meanwhile stays.
+    template <class Take>
+    void take_all(Take take) noexcept {
+        ListHook<Tag>* oldest = nullptr;
+        for (ListHook<Tag>* at = newest_.exchange(nullptr); at != nullptr;) {
+            ListHook<Tag>* const before = at->previous_;
+            at->previous_ = oldest;
+            oldest = at;
+            at = before;
+        }
+        while (oldest != nullptr) {
+            ListHook<Tag>& hook = *oldest;
+            oldest = hook.previous_;
+            hook.previous_ = nullptr;
+            take(static_cast<T&>(hook));
+        }
+    }
+
+  private:
+    std::atomic<ListHook<Tag>*> newest_ = nullptr;
 };
 
 }  // namespace epoll

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include <epoll/base/clock.hpp>
@@ -35,8 +34,11 @@ class Deferred : private ListHook<DeferredTag> {
     friend class Reactor;
     template <class T, class Tag>
     friend class IntrusiveList;
+    template <class T, class Tag>
+    friend class IntrusiveInbox;
     virtual void on_turn() noexcept = 0;
 
+    std::uint32_t round_ = 0;  ///< Reactor::round_ when it was scheduled
     std::atomic<bool> is_posted_{false};
 };
 
@@ -70,7 +72,7 @@ class WaitObserver {
 /// What a reactor has done since it was made.
 struct ReactorStatistics {
     std::uint64_t turns;     ///< rounds of the loop
-    std::uint64_t waits;     ///< system calls that waited, the ones with a timeout of 0 included
+    std::uint64_t waits;     ///< times the kernel was asked, the ones with a timeout of 0 included
     std::uint64_t events;    ///< reports of the kernel
     std::uint64_t changes;   ///< epoll_ctl calls
     std::uint64_t timers;    ///< timers fired
@@ -80,7 +82,8 @@ struct ReactorStatistics {
 /// The event loop: epoll, timers and deferred work of one thread.
 ///
 /// A turn has four phases, always in this order (it is asyncio's order):
-///   collect   one wait; the kernel's reports become masks. No user code runs.
+///   collect   one wait; the kernel's reports become masks. No user code runs. A turn that has
+///             deferred work may do without: set_poll_interval().
 ///   deferred  what was deferred or posted until the wait ended.
 ///   dispatch  on_ready() of the sources that are ready and still want it.
 ///   timers    the due ones.
@@ -88,8 +91,8 @@ struct ReactorStatistics {
 /// before_wait() runs at the end of the turn. The moment of the turn, now(), is read once.
 ///
 /// One thread runs it and calls everything but post(), stop() and statistics(), which any thread
-/// may call. Callbacks do not throw. After a fork the child must not use the parent's reactor: both
-/// would share one epoll.
+/// may call. Callbacks do not throw. After a fork the child must not use the parent's reactor, as
+/// both would share one epoll: it calls on_fork() first.
 class Reactor {
   public:
     /// Throws std::system_error when the kernel has no descriptor left (it takes two).
@@ -109,8 +112,44 @@ class Reactor {
     /// later; no turn waits until then. Any thread; async-signal-safe.
     void stop() noexcept;
 
-    /// Runs `item` in the next turn's deferred phase, in order. Nothing happens when it is
-    /// scheduled already.
+    /// Ends the present turn, and run(), as soon as the present callback returns; an end by stop()
+    /// goes through the whole turn. In any callback, WaitObserver's included; elsewhere nothing
+    /// happens.
+    ///
+    /// Nothing that was scheduled is lost. What was deferred runs first in the next turn, in its
+    /// order; who was reported ready is called and a timer that was due fires then, unless they do
+    /// not want it any more. What was given to before_wait() still runs in this turn.
+    void interrupt() noexcept;
+
+    /// While something is deferred or posted, asks the kernel only in turns that begin `interval`
+    /// or more after the last wait returned: a loop that hands itself one item after the other is
+    /// not held up by a system call for each. Timers and posted items have their due in every turn,
+    /// and the first turn of run() and of each run_turn() always asks. Zero, the default: every
+    /// turn asks.
+    ///
+    /// Nor by the clock: while no timer is started, turns that run short items and nothing else
+    /// read it once for several items. So a report of the kernel waits for `interval`, and then for
+    /// the turn in which the eighth item since the last reading runs. Items that take long (a
+    /// quarter of `interval`, all since the last reading together) have it read in every turn.
+    void set_poll_interval(Duration interval) noexcept { poll_interval_ = interval; }
+
+    /// In the child of a fork, before anything else is done with the reactor there: replaces epoll
+    /// and the eventfd by new ones, so that nothing the child does reaches the parent.
+    ///
+    /// Nothing is registered in them. No source is ready or will be; all that a source may still do
+    /// is to leave (or be destroyed), which is no system call then. What before_wait() was given is
+    /// dropped, as the parent does it; deferred items and timers stay. When the kernel has no
+    /// descriptor left, run() throws. No other thread may be in post() at the moment of the fork.
+    void on_fork() noexcept;
+
+    /// Closes the descriptors before the end: who keeps sources, deferred items or timers may live
+    /// longer than the loop that ran them. What was deferred or posted is taken back, nothing is
+    /// ready or will be; a source may still leave, a timer be stopped. run() throws. Not while it
+    /// runs, nor while another thread is in post() or stop().
+    void close() noexcept;
+
+    /// Runs `item` in the next turn's deferred phase, in order: after all that was deferred or
+    /// posted before. Nothing happens when it is scheduled already.
     void defer(Deferred& item) noexcept;
 
     /// Runs `item` at the end of this turn, before the next wait; also what such an item adds.
@@ -118,14 +157,20 @@ class Reactor {
     /// again would keep the turn from ending.
     void before_wait(Deferred& item) noexcept;
 
-    /// As defer(), from any thread. Nothing happens when it is posted already; it must not be
-    /// deferred, cancelled or destroyed before it has run.
+    /// As defer(), from any thread. Nothing happens when it is posted already; until it has run it
+    /// must not be deferred, cancelled or destroyed, nor posted when it was deferred.
     void post(Deferred& item) noexcept;
+
+    /// Ends a wait that may block; nothing happens when there is none. Any thread. For a host
+    /// language whose lock keeps the reactor's thread out of all but such a wait: who has the lock
+    /// may call what is for that thread, and then this.
+    void wake() noexcept;
 
     [[nodiscard]] TimerQueue& timers() noexcept { return timers_; }
 
-    /// The moment at which this turn's wait ended; constant during the turn.
-    [[nodiscard]] TimePoint now() const noexcept { return now_; }
+    /// The moment at which this turn's wait ended, or, in a turn without one, at which somebody
+    /// asked first; constant from then on during the turn.
+    [[nodiscard]] TimePoint now() noexcept;
 
     /// At most one observer; null for none. It must outlive its use.
     void set_observer(WaitObserver* observer) noexcept { observer_ = observer; }
@@ -148,6 +193,8 @@ class Reactor {
 
     [[nodiscard]] std::uint32_t take_slot(Source& source);
     void free_slot(std::uint32_t slot) noexcept;
+    void add_to_epoll(const Source& source, Events wanted);
+    void take_number(const Source& source) noexcept;
     [[nodiscard]] Token token_of(const Source& source) const noexcept;
     void note_change(Source& source) noexcept;
     void apply_change(Source& source) noexcept;
@@ -156,6 +203,11 @@ class Reactor {
     void note_ready(Source& source, Events ready) noexcept;
     void rebuild() noexcept;
 
+    void abandon() noexcept;
+    void begin_run() noexcept;
+    void make_turn(Timeout limit);
+    [[nodiscard]] bool may_skip_wait() noexcept;
+    void wait_and_collect(Timeout limit);
     [[nodiscard]] Timeout time_left(Timeout limit) noexcept;
     [[nodiscard]] std::size_t wait(Timeout limit);
     [[nodiscard]] IoResult block(Timeout timeout) noexcept;
@@ -163,25 +215,35 @@ class Reactor {
     void take_posted() noexcept;
     void run_deferred() noexcept;
     void dispatch() noexcept;
+    void fire_timers();
     void finish_turn() noexcept;
 
     Poller poller_;
     Waker waker_;
     std::vector<Slot> slots_;
     std::uint32_t free_slots_ = Source::k_no_slot;
+    std::vector<std::uint32_t>
+        slots_by_fd_;  ///< who registered the number last, if he still has it
     IntrusiveList<Source, ReadyTag> ready_;
     IntrusiveList<Source, ChangedTag> changed_;
     Deferreds deferred_;
     Deferreds before_wait_;
+    std::uint32_t round_ = 0;  ///< counts the deferred phases: what one adds the next one runs
     TimerQueue timers_;
     TimePoint now_;
+    bool is_now_read_ = true;      ///< now_ belongs to this turn
+    TimePoint waited_at_{};        ///< when the last wait ended
+    TimePoint looked_at_{};        ///< when may_skip_wait() has read the clock last, or that
+    std::uint64_t next_look_ = 0;  ///< it does so again when so many deferred items have run
+    Duration poll_interval_{0};
+    bool must_wait_ = true;        ///< the first turn of a run
+    bool is_interrupted_ = false;  ///< nothing but before_wait_ runs any more in this turn
     WaitObserver* observer_ = nullptr;
     std::vector<Ready> room_;
 
-    std::mutex posted_mutex_;
-    Deferreds posted_;                     ///< guarded by posted_mutex_
-    std::atomic<bool> has_posted_{false};  ///< posted_ is not empty
-    std::atomic<bool> is_waiting_{false};  ///< a wait that may block has begun, or is about to
+    IntrusiveInbox<Deferred, DeferredTag> posted_;
+    /// A wait that may block has begun, or is about to, and nobody has woken it.
+    std::atomic<bool> is_waiting_{false};
     std::atomic<bool> stop_requested_{false};
 
     Counter turns_, waits_, events_, changes_, timers_fired_, deferred_run_;

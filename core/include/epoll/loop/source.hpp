@@ -34,6 +34,15 @@ class Source : private ListHook<ReadyTag>, private ListHook<ChangedTag> {
     /// share.
     void join(int fd, Events wanted);
 
+    /// Wants `wanted` and nothing else, and tells the kernel at once. For a descriptor that
+    /// somebody else may have closed: true when the kernel still watches the file that joined;
+    /// false when nobody knows, and what the number stands for now was joined anew (nothing that
+    /// was reported before is delivered). That is so for another file, and for any that the kernel
+    /// did not watch at the moment: taken out because of an ERR or HUP that nobody wanted, or
+    /// refused. Throws std::system_error when the kernel refuses; nothing is watched then. Only
+    /// while is_joined(), and without Events::exclusive.
+    [[nodiscard]] bool renew(Events wanted);
+
     /// Stops watching, at once; nothing happens when nothing was watched. on_ready() is not called
     /// any more, not even for what was reported already.
     void leave() noexcept;

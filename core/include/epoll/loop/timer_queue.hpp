@@ -55,8 +55,9 @@ class MemberTimer final : public Timer {
     Owner& owner_;
 };
 
-/// The timers of one loop, earliest first: a 4-ary heap of pointers, in which each timer knows its
-/// place, so that stopping one costs O(log n) and leaves nothing behind.
+/// The timers of one loop, earliest first: a 4-ary heap, in which each timer knows its place, so
+/// that stopping one costs O(log n) and leaves nothing behind. When most are due at once they are
+/// sorted instead.
 ///
 /// It has no clock: the caller says what time it is. One thread.
 class TimerQueue {
@@ -75,7 +76,18 @@ class TimerQueue {
     /// Fires the timers that are due at `now`, in the order of their moments, and answers how many.
     /// A timer that a callback starts waits for the next call, even when its moment has passed, so
     /// no callback can keep the loop here; one that a callback stops does not fire. Not re-entrant.
+    /// When it throws std::bad_alloc nothing has fired.
     std::size_t fire(TimePoint now);
+
+    /// Ends the present fire() as soon as its callback returns. The timers that it has not fired
+    /// are as if it had not looked at them: the next one fires them, in the same order. Nothing
+    /// happens outside of fire().
+    void stop_firing() noexcept { is_stopping_ = true; }
+
+    /// fire() has something to do.
+    [[nodiscard]] bool has_due(TimePoint now) const noexcept {
+        return !heap_.empty() && heap_.front().due <= now;
+    }
 
     /// How many timers are started and not about to fire.
     [[nodiscard]] std::size_t size() const noexcept { return heap_.size(); }
@@ -84,16 +96,29 @@ class TimerQueue {
     friend class Timer;
     static constexpr std::size_t k_children = 4;
 
-    [[nodiscard]] static bool is_before(const Timer& a, const Timer& b) noexcept;
-    void remove(Timer& timer) noexcept;
-    void remove_from_heap(Timer& timer) noexcept;
-    void sift_up(std::size_t index) noexcept;
-    void sift_down(std::size_t index) noexcept;
-    void place(Timer& timer, std::size_t index) noexcept;
+    /// The moment stands beside the pointer, as most comparisons need nothing else of a timer.
+    struct Entry {
+        TimePoint due;
+        Timer* timer;
+    };
 
-    std::vector<Timer*> heap_;
-    std::vector<Timer*> firing_;  ///< null where a callback stopped the timer
+    [[nodiscard]] static bool is_before(const Entry& a, const Entry& b) noexcept;
+    void make_room();
+    void take_due(TimePoint now);
+    void take_due_together(TimePoint now);
+    [[nodiscard]] bool are_many_due(TimePoint now) const noexcept;
+    void put_back(std::size_t from) noexcept;
+    void add_to_heap(Timer& timer) noexcept;
+    void remove(Timer& timer) noexcept;
+    void remove_from_heap(std::size_t index) noexcept;
+    void sift_up(Entry entry, std::size_t index) noexcept;
+    void sift_down(Entry entry, std::size_t index) noexcept;
+    void place(Entry entry, std::size_t index) noexcept;
+
+    std::vector<Entry> heap_;    ///< has room for those that fire, too
+    std::vector<Entry> firing_;  ///< without timer where a callback has stopped it
     std::uint64_t started_ = 0;
+    bool is_stopping_ = false;  ///< fire() shall end
 };
 
 }  // namespace epoll
