@@ -25,6 +25,34 @@ Ref error(PyObject* type, const char* format, ...) noexcept {
     return {};
 }
 
+Ref take_exception() noexcept {
+#if PY_VERSION_HEX >= 0x030C0000
+    return Ref::steal(PyErr_GetRaisedException());
+#else
+    PyObject* type = nullptr;
+    PyObject* value = nullptr;
+    PyObject* traceback = nullptr;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    const Ref old_type = Ref::steal(type);
+    const Ref old_traceback = Ref::steal(traceback);
+    if (old_traceback) {
+        PyException_SetTraceback(value, old_traceback.get());
+    }
+    return Ref::steal(value);
+#endif
+}
+
+void set_exception(Ref exception) noexcept {
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(exception.release());
+#else
+    Ref type = Ref::borrow(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())));
+    Ref traceback = Ref::steal(PyException_GetTraceback(exception.get()));
+    PyErr_Restore(type.release(), exception.release(), traceback.release());
+#endif
+}
+
 void translate_exception() noexcept {
     try {
         throw;

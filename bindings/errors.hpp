@@ -11,6 +11,12 @@ Ref os_error(int number) noexcept;
 /// Sets an exception of `type` with a text, as PyErr_Format has it. Answers nothing, for `return`.
 Ref error(PyObject* type, const char* format, ...) noexcept;
 
+/// The exception that is set, with its traceback, taken away from the thread. There must be one.
+Ref take_exception() noexcept;
+
+/// Sets `exception`, as it was when take_exception() took it.
+void set_exception(Ref exception) noexcept;
+
 /// Called in a catch block: turns the C++ exception at hand into a Python one.
 ///
 /// std::bad_alloc and std::length_error become MemoryError, std::system_error becomes OSError with

@@ -39,6 +39,16 @@ class GilReleased {
     PyThreadState* state_;
 };
 
+/// True when other threads may want the GIL: who lets go of it for a moment then stands in line
+/// behind them, for up to a switch interval (5 ms) each. Without a GIL nobody has to.
+[[nodiscard]] inline bool must_queue_for_gil() noexcept {
+#ifdef Py_GIL_DISABLED
+    return false;
+#else
+    return PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) != nullptr;
+#endif
+}
+
 /// Keeps other threads out of one Python object while it lives. With a GIL it is nothing at all.
 ///
 /// As with the GIL itself the protection may be suspended whenever Python code runs or the thread

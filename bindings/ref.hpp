@@ -36,7 +36,7 @@ class Ref {
     }
     Ref(const Ref&) = delete;
     Ref& operator=(const Ref&) = delete;
-    ~Ref() { Py_XDECREF(object_); }
+    [[gnu::always_inline]] ~Ref() { Py_XDECREF(object_); }
 
     explicit operator bool() const noexcept { return object_ != nullptr; }
     [[nodiscard]] PyObject* get() const noexcept { return object_; }

@@ -18,35 +18,6 @@ namespace {
 /// From this size on an answer is kept by reference until it is sent; below it a copy costs less.
 constexpr std::size_t k_keep_by_reference = 4096;
 
-/// The exception that is set, taken away from the thread.
-Ref take_exception() noexcept {
-#if PY_VERSION_HEX >= 0x030C0000
-    return Ref::steal(PyErr_GetRaisedException());
-#else
-    PyObject* type = nullptr;
-    PyObject* value = nullptr;
-    PyObject* traceback = nullptr;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    const Ref old_type = Ref::steal(type);
-    const Ref old_traceback = Ref::steal(traceback);
-    if (old_traceback) {
-        PyException_SetTraceback(value, old_traceback.get());
-    }
-    return Ref::steal(value);
-#endif
-}
-
-void set_exception(Ref exception) noexcept {
-#if PY_VERSION_HEX >= 0x030C0000
-    PyErr_SetRaisedException(exception.release());
-#else
-    Ref type = Ref::borrow(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())));
-    Ref traceback = Ref::steal(PyException_GetTraceback(exception.get()));
-    PyErr_Restore(type.release(), exception.release(), traceback.release());
-#endif
-}
-
 void release_object(void* object) noexcept {
     const Ref dropped = Ref::steal(static_cast<PyObject*>(object));
 }
@@ -273,16 +244,8 @@ void Service::on_block() noexcept { released_.emplace(); }
 
 void Service::on_unblock() noexcept { released_.reset(); }
 
-/// The GIL is a queue: who lets go of it for a moment stands in line behind the other threads, for
-/// up to a switch interval (5 ms) each. So with others about it is kept while there is work. Alone,
-/// there is no line, and the system call is saved.
-bool Service::prefers_polling() noexcept {
-#ifdef Py_GIL_DISABLED
-    return false;
-#else
-    return PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) != nullptr;
-#endif
-}
+/// With other threads about, the GIL is kept while there is work. Alone, the system call is saved.
+bool Service::prefers_polling() noexcept { return must_queue_for_gil(); }
 
 /// Logs the exception that is set and closes the connection it belongs to, if any. What is not an
 /// Exception (KeyboardInterrupt, SystemExit) ends the service instead.

@@ -66,7 +66,7 @@ RULES = [
 
 def capi_mistakes(tree: Tree) -> list[str]:
     found = []
-    for path in tree.files("bindings/*.[ch]pp"):
+    for path in tree.files("bindings/**/*.[ch]pp"):
         for number, line in tree.lines(path):
             code = line.split("//")[0]
             found += [

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import epoll
-from epoll import _core
+from epoll import _core, _loop
 from tests.source.tree import PROJECT, Tree, assert_none, plant
 
-STUB = Path("src/epoll/_core.pyi")
+STUBS = {_core: Path("src/epoll/_core.pyi"), _loop: Path("src/epoll/_loop.pyi")}
 DOCUMENTS = ["README.md", "docs/*.md", "docs/guide/*.md", "docs/reference/*.md"]
 MENTION = re.compile(r"`{1,2}epoll\.([A-Za-z_][\w.]*)")
 
@@ -26,6 +26,7 @@ def public_names(namespace: dict[str, object]) -> set[str]:
         name
         for name, value in namespace.items()
         if not name.startswith("_")
+        and name != "TYPE_CHECKING"
         and not isinstance(value, types.ModuleType)
         and getattr(value, "__module__", "") != "__future__"
     }
@@ -90,17 +91,23 @@ def wrong_mentions(tree: Tree) -> list[str]:
     ]
 
 
+def attributes(module: types.ModuleType) -> dict[str, object]:
+    """Return the attributes of a module, also those that are made when they are asked for."""
+    return {name: getattr(module, name) for name in dir(module)}
+
+
 def test_all_is_exactly_the_public_names() -> None:
-    assert set(epoll.__all__) == public_names(vars(epoll))
+    assert set(epoll.__all__) == public_names(attributes(epoll))
     assert len(epoll.__all__) == len(set(epoll.__all__))
 
 
-def test_stub_declares_exactly_the_names_of_the_extension() -> None:
-    assert declared_names(PROJECT.text(STUB)) == public_names(vars(_core))
+@pytest.mark.parametrize("module", STUBS, ids=lambda module: module.__name__)
+def test_stub_declares_exactly_the_names_of_the_extension(module: types.ModuleType) -> None:
+    assert declared_names(PROJECT.text(STUBS[module])) == public_names(vars(module))
 
 
 def test_public_objects_have_docstrings() -> None:
-    assert without_docstring(epoll.__all__, vars(epoll)) == []
+    assert without_docstring(epoll.__all__, attributes(epoll)) == []
 
 
 def test_documents_mention_only_names_that_exist() -> None:

@@ -24,6 +24,10 @@ BORDERS = [
     ),
 ]
 
+# Every type checker knows these modules. They need not exist when the program runs: stubs and what
+# stands under TYPE_CHECKING are not imported.
+CHECKERS_KNOW = {"typing_extensions", "_typeshed"}
+
 
 def includes(tree: Tree, path: Path) -> list[tuple[int, str, str]]:
     """List the includes of a file: line, ``<`` or ``"``, header."""
@@ -56,7 +60,7 @@ def wrong_directions(tree: Tree) -> list[str]:
 
 def crossed_borders(tree: Tree) -> list[str]:
     found = []
-    for path in tree.files("core/**/*.[ch]pp", "bindings/*.[ch]pp"):
+    for path in tree.files("core/**/*.[ch]pp", "bindings/**/*.[ch]pp"):
         for number, _, header in includes(tree, path):
             for pattern, places in BORDERS:
                 if pattern.match(header) and not path.as_posix().startswith(places):
@@ -79,7 +83,7 @@ def foreign_includes(tree: Tree) -> list[str]:
     """Find includes of what stands above: bindings, tests, benchmarks and examples."""
     return [
         f"{path}:{number}: includes {header}"
-        for path in tree.files("core/**/*.[ch]pp", "bindings/*.[ch]pp", "examples/**/*.[ch]pp")
+        for path in tree.files("core/**/*.[ch]pp", "bindings/**/*.[ch]pp", "examples/**/*.[ch]pp")
         for number, _, header in includes(tree, path)
         if re.search(r"(^|/)(bindings|tests|benchmarks|examples)/|doctest", header)
     ]
@@ -97,7 +101,7 @@ def own_header(tree: Tree, path: Path) -> str | None:
 
 def own_header_not_first(tree: Tree) -> list[str]:
     found = []
-    for path in tree.files("core/src/**/*.cpp", "tests/core/**/*_test.cpp", "bindings/*.cpp"):
+    for path in tree.files("core/src/**/*.cpp", "tests/core/**/*_test.cpp", "bindings/**/*.cpp"):
         expected = own_header(tree, path)
         first = next((header for _, _, header in includes(tree, path)), None)
         if expected is not None and first != expected:
@@ -105,14 +109,20 @@ def own_header_not_first(tree: Tree) -> list[str]:
     return found
 
 
+def is_for_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def foreign_imports(tree: Tree) -> list[str]:
     """Find imports of the package that are neither its own nor of the standard library."""
     found = []
     for path in tree.files("src/epoll/**/*.py", "src/epoll/**/*.pyi"):
         allowed = sys.stdlib_module_names | {"epoll"}
-        if path.suffix == ".pyi":
-            allowed |= {"typing_extensions"}  # every type checker knows it; nobody imports a stub
-        for node in ast.walk(ast.parse(tree.text(path))):
+        module = ast.parse(tree.text(path))
+        for_checkers = {
+            node for top in module.body if is_for_checkers(top) for node in ast.walk(top)
+        }
+        for node in ast.walk(module):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
@@ -123,6 +133,10 @@ def foreign_imports(tree: Tree) -> list[str]:
                 f"{path}:{node.lineno}: imports {name}"
                 for name in names
                 if name.split(".")[0] not in allowed
+                and not (
+                    name.split(".")[0] in CHECKERS_KNOW
+                    and (path.suffix == ".pyi" or node in for_checkers)
+                )
             ]
     return found
 
@@ -163,6 +177,10 @@ def test_project_has_files_in_each_folder_that_is_checked() -> None:
         (foreign_includes, "core/src/base/x.cpp", "#include <bindings/ref.hpp>\n"),
         (foreign_includes, "bindings/x.cpp", "#include <doctest/doctest.h>\n"),
         (foreign_imports, "src/epoll/x.py", "import pytest\n"),
+        (foreign_imports, "src/epoll/x.py", "from _typeshed import ReadableBuffer\n"),
+        (foreign_imports, "src/epoll/x.py", "if TYPE_CHECKING:\n    import pytest\n"),
+        (foreign_imports, "src/epoll/x.pyi", "import pytest\n"),
+        (crossed_borders, "bindings/loop/x.cpp", "#include <sys/socket.h>\n"),
         (foreign_imports, "src/epoll/x.py", "def f():\n    from tests.support import y\n"),
     ],
 )
@@ -183,3 +201,14 @@ def test_own_header_must_be_first(source: str, header: str, include: str, tmp_pa
     assert len(own_header_not_first(plant(tmp_path, {header: "", source: late}))) == 1
     first = f"#include {include}\n#include <vector>\n"
     assert own_header_not_first(plant(tmp_path, {source: first})) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("src/epoll/x.py", "if TYPE_CHECKING:\n    from _typeshed import ReadableBuffer\n"),
+        ("src/epoll/x.pyi", "from _typeshed import ReadableBuffer\n"),
+    ],
+)
+def test_what_only_checkers_import_is_accepted(path: str, text: str, tmp_path: Path) -> None:
+    assert foreign_imports(plant(tmp_path, {path: text})) == []

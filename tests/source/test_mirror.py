@@ -46,16 +46,22 @@ def orphan_tests(tree: Tree) -> list[str]:
 
 
 def types_without_test(tree: Tree) -> list[str]:
-    """Find files of bindings/ that define a Python type which no tests/bindings/test_x.py tests."""
-    return [
-        path.as_posix()
-        for path in tree.files("bindings/*.cpp")
-        if TYPE.search(tree.text(path))
-        and not any(
-            tree.has(f"tests/bindings/test_{name}.py")
-            for name in (path.stem, re.sub(r"_(type|object)$", "", path.stem))
-        )
-    ]
+    """Find files of bindings/ that define a Python type which nothing tests.
+
+    The test of x.cpp is called test_x.py, or test_x_<topic>.py. Those of bindings/loop may be in
+    tests/epoll, too: with asyncio's loop beside ours.
+    """
+    found = []
+    for path in tree.files("bindings/**/*.cpp"):
+        subject = re.sub(r"_(type|object)$", "", path.stem)
+        name = re.compile(rf"test_(?:{path.stem}|{subject}s?)(?:_\w+)?")
+        places = [f"tests/{path.parent}/*.py"]
+        if path.parent.name == "loop":
+            places.append("tests/epoll/*.py")
+        tests = tree.files(*places)
+        if TYPE.search(tree.text(path)) and not any(name.fullmatch(test.stem) for test in tests):
+            found.append(path.as_posix())
+    return found
 
 
 def sources_not_built(tree: Tree) -> list[str]:
@@ -65,10 +71,7 @@ def sources_not_built(tree: Tree) -> list[str]:
         if not tree.has(f"{folder}/CMakeLists.txt"):
             continue
         listed = set(re.findall(r"[\w/]+\.cpp", tree.text(Path(folder, "CMakeLists.txt"))))
-        present = {
-            path.relative_to(folder).as_posix()
-            for path in tree.files(f"{folder}/src/**/*.cpp", f"{folder}/*.cpp")
-        }
+        present = {path.relative_to(folder).as_posix() for path in tree.files(f"{folder}/**/*.cpp")}
         found += [f"{folder}/{name}" for name in sorted(present ^ listed)]
     return found
 
@@ -99,16 +102,30 @@ def test_exemptions_are_still_needed() -> None:
         (orphan_tests, {"tests/core/base/x_test.cpp": ""}),
         (types_without_test, {"bindings/x_type.cpp": "PyType_Spec k_x_spec = {};\n"}),
         (types_without_test, {"bindings/x.cpp": "PyType_Spec x_spec{};\n"}),
+        (types_without_test, {"bindings/loop/x.cpp": "PyType_Spec x_spec{};\n"}),
+        (
+            types_without_test,
+            {"bindings/x.cpp": "PyType_Spec x_spec{};\n", "tests/epoll/test_x.py": ""},
+        ),
         (sources_not_built, {"core/CMakeLists.txt": "", "core/src/base/x.cpp": ""}),
         (sources_not_built, {"bindings/CMakeLists.txt": "python_add_library(_core x.cpp)\n"}),
+        (sources_not_built, {"bindings/CMakeLists.txt": "", "bindings/loop/x.cpp": ""}),
     ],
 )
 def test_planted_violation_is_found(check: Check, files: dict[str, str], tmp_path: Path) -> None:
     assert len(check(plant(tmp_path, files))) == 1
 
 
-def test_type_with_a_test_is_accepted(tmp_path: Path) -> None:
-    files = {"bindings/x_type.cpp": "PyType_Spec spec = {};\n", "tests/bindings/test_x.py": ""}
+@pytest.mark.parametrize(
+    ("source", "test"),
+    [
+        ("bindings/x_type.cpp", "tests/bindings/test_x.py"),
+        ("bindings/loop/x_type.cpp", "tests/bindings/loop/test_x_and_more.py"),
+        ("bindings/loop/x.cpp", "tests/epoll/test_x_topic.py"),
+    ],
+)
+def test_type_with_a_test_is_accepted(source: str, test: str, tmp_path: Path) -> None:
+    files = {source: "PyType_Spec spec = {};\n", test: ""}
     assert types_without_test(plant(tmp_path, files)) == []
 
 

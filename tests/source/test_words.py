@@ -51,7 +51,7 @@ def empty_names(tree: Tree) -> list[str]:
     found = [
         path.as_posix() for path in tree.files(*PYTHON, *CPP) if EMPTY_NAME.fullmatch(path.stem)
     ]
-    for path in tree.files("core/**/*.[ch]pp", "bindings/*.[ch]pp"):
+    for path in tree.files("core/**/*.[ch]pp", "bindings/**/*.[ch]pp"):
         found += [
             f"{path}:{number}: {line.strip()}"
             for number, line in tree.lines(path)

@@ -1,0 +1,64 @@
+#include <vector>
+
+#include "../method.hpp"
+#include "acceptors.hpp"
+#include "loop.hpp"
+#include "transport.hpp"
+
+namespace epoll::python {
+
+namespace {
+
+Ref make_socket_transport(LoopObject& self, const CallArguments& arguments) {
+    static constexpr Signature<6> k_signature{
+        "_make_socket_transport",
+        {"sock", "protocol", "waiter", "extra", "server", "context"},
+        {Parameter::required, Parameter::required, Parameter::optional, Parameter::keyword_only,
+         Parameter::keyword_only, Parameter::keyword_only},
+    };
+    const auto bound = k_signature.bind(arguments);
+    if (!bound) {
+        return {};
+    }
+    const auto& [socket, protocol, waiter, extra, server, context] = *bound;
+    return make_transport(*self.loop, socket, {protocol, waiter, extra, server, context});
+}
+
+Ref start_accepting(LoopObject& self, const CallArguments& arguments) {
+    static constexpr Signature<4> k_signature{
+        "_start_accepting",
+        {"protocol_factory", "sock", "server", "context"},
+        {Parameter::required, Parameter::required, Parameter::required, Parameter::required},
+    };
+    const auto bound = k_signature.bind(arguments);
+    if (!bound) {
+        return {};
+    }
+    const auto& [factory, socket, server, context] = *bound;
+    return self.loop->acceptors().start({factory, socket, server, context}) ? Ref::none() : Ref{};
+}
+
+Ref stop_accepting(LoopObject& self, PyObject* socket) {
+    return Ref::borrow(self.loop->acceptors().stop(socket) ? Py_True : Py_False);
+}
+
+constexpr const char* k_make_text =
+    "_make_socket_transport($self, /, sock, protocol, waiter=None, *, extra=None, server=None,\n"
+    "                       context=None)\n--\n\n"
+    "Make the transport of a connected, non-blocking socket object, which it closes at its end.";
+constexpr const char* k_start_text =
+    "_start_accepting($self, /, protocol_factory, sock, server, context)\n--\n\n"
+    "Make a transport of each connection that arrives at a listening socket.";
+constexpr const char* k_stop_text =
+    "_stop_accepting($self, sock, /)\n--\n\n"
+    "Accept no more connections; return whether some were accepted before.";
+
+}  // namespace
+
+void append_transport_methods(std::vector<PyMethodDef>& methods) {
+    methods.push_back(make_method<make_socket_transport>("_make_socket_transport", k_make_text));
+    methods.push_back(make_method<start_accepting>("_start_accepting", k_start_text));
+    methods.push_back(make_method<stop_accepting>("_stop_accepting", k_stop_text));
+}
+
+}  // namespace epoll::python

@@ -1,0 +1,38 @@
+#include "transports.hpp"
+
+#include "../ref.hpp"
+#include "socket_transport.hpp"
+
+namespace epoll::python {
+
+Transports::Transports() noexcept = default;
+
+Transports::~Transports() { close(); }
+
+void Transports::add(SocketTransport& transport) noexcept {
+    (void)Ref::borrow(transport.self()).release();
+    live_.push_back(transport);
+}
+
+void Transports::remove(SocketTransport& transport) noexcept {
+    if (transport.is_linked()) {
+        const Ref last = Ref::steal(transport.self());
+        transport.unlink();
+    }
+}
+
+void Transports::close() noexcept {
+    while (SocketTransport* const transport = live_.pop_front()) {
+        const Ref last = Ref::steal(transport->self());
+        transport->abandon();
+    }
+}
+
+int Transports::traverse(visitproc visit, void* arg) noexcept {
+    for (SocketTransport& transport : live_) {
+        Py_VISIT(transport.self());
+    }
+    return 0;
+}
+
+}  // namespace epoll::python

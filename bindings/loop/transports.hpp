@@ -1,0 +1,37 @@
+#pragma once
+
+#include <epoll/base/intrusive_list.hpp>
+
+#include "../python.hpp"
+
+namespace epoll::python {
+
+class SocketTransport;
+struct LiveTransportTag;
+
+/// The transports of a loop that have not ended yet. The loop keeps them alive: whoever drops the
+/// last reference to one that reads has not closed the connection. On the loop's thread only.
+class Transports {
+  public:
+    Transports() noexcept;
+    Transports(const Transports&) = delete;
+    Transports& operator=(const Transports&) = delete;
+    ~Transports();
+
+    /// Takes a reference to the object of `transport`, until remove().
+    void add(SocketTransport& transport) noexcept;
+    static void remove(SocketTransport& transport) noexcept;
+
+    /// For the end of the loop, while its reactor still exists. Nothing is watched or called any
+    /// more; a transport that nobody else has dies, with a ResourceWarning as every unclosed one,
+    /// and closes its connection.
+    void close() noexcept;
+
+    int traverse(visitproc visit, void* arg) noexcept;
+    void clear() noexcept { close(); }
+
+  private:
+    IntrusiveList<SocketTransport, LiveTransportTag> live_;
+};
+
+}  // namespace epoll::python

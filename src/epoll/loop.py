@@ -1,0 +1,344 @@
+"""The asyncio event loop: a native hot half (epoll._loop), and asyncio's own code for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import signal
+import sys
+import threading
+from asyncio import sslproto
+from typing import IO, TYPE_CHECKING, Any
+
+from . import _loop, streams
+from ._literals import literal_infos
+
+if TYPE_CHECKING:
+    import contextvars
+    import socket
+    import ssl
+    from collections.abc import AsyncGenerator, Callable
+
+    from _typeshed import FileDescriptorLike
+
+__all__ = ["EventLoop", "new_event_loop"]
+
+
+class Reactor:
+    """Stands where asyncio's loops have a selector; the real one is native."""
+
+    def __init__(self, waited_for: Callable[[int], int]) -> None:
+        self._waited_for = waited_for
+
+    def get_key(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+        """Return what a descriptor is waited for: asyncio's transports ask it for their repr().
+
+        Raises KeyError when nobody waits for it.
+        """
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        events = self._waited_for(fd)
+        if not events:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return selectors.SelectorKey(fileobj, fd, events, None)
+
+    def close(self) -> None:
+        """Do nothing: the loop closes its own reactor."""
+
+
+class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
+    """An asyncio event loop over the reactor of the C++ core.
+
+    It is made, used and closed as any loop of asyncio: see asyncio.AbstractEventLoop. What it does
+    differently is written down in docs/guide/asyncio.md. After a fork the child must make a loop of
+    its own; one that the parent made can only be closed there.
+
+    Raises OSError when the process has no descriptors left.
+    """
+
+    # All that asyncio's classes keep in a loop, in any version. As long as a loop has no dictionary
+    # of its own the interpreter finds its methods without a search.
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_clock_resolution",
+        "_coroutine_origin_tracking_enabled",
+        "_coroutine_origin_tracking_saved_depth",
+        "_csock",
+        "_current_handle",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_internal_fds",
+        "_native_wakeup_fd",
+        "_old_agen_hooks",
+        "_ready",
+        "_scheduled",
+        "_selector",
+        "_signal_handlers",
+        "_ssock",
+        "_timer_cancelled_count",
+        "_transports",
+        "_unix_server_sockets",
+        "_watcher",
+        "slow_callback_duration",
+    )
+
+    if TYPE_CHECKING:  # what asyncio has and its stubs leave out
+        slow_callback_duration: float
+        _current_handle: asyncio.Handle | None
+        _old_agen_hooks: sys._asyncgen_hooks | None
+        _csock: socket.socket
+        _ssock: socket.socket
+        _signal_handlers: dict[int, asyncio.Handle]
+        _asyncgen_firstiter_hook: Callable[[AsyncGenerator[Any, Any]], None]
+        _asyncgen_finalizer_hook: Callable[[AsyncGenerator[Any, Any]], None]
+
+        def _check_running(self) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+
+    def __init__(self) -> None:
+        self._native_wakeup_fd = False
+        self._old_agen_hooks = None
+        try:
+            super().__init__(Reactor(self._waited_for))  # type: ignore[arg-type]
+        except BaseException:
+            self._closed = True
+            self._close_native()
+            raise
+        streams.install()
+
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401
+        """Have timers ask the clock of a class that has one of its own."""
+        super().__init_subclass__(**options)
+        if cls.time is not EventLoop.time:
+            for method in (_call_later, _call_at):
+                name = method.__name__[1:]
+                if getattr(cls, name) is getattr(EventLoop, name):
+                    setattr(cls, name, method)
+
+    if sys.version_info < (3, 13):
+
+        def _run_forever_setup(self) -> None:
+            self._set_coroutine_origin_tracking(self._debug)
+            self._old_agen_hooks = sys.get_asyncgen_hooks()
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook,
+                finalizer=self._asyncgen_finalizer_hook,
+            )
+            asyncio._set_running_loop(self)
+
+        def _run_forever_cleanup(self) -> None:
+            self._stopping = False
+            self._thread_id = None
+            asyncio._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            if self._old_agen_hooks is not None:
+                sys.set_asyncgen_hooks(*self._old_agen_hooks)
+                self._old_agen_hooks = None
+
+    def run_forever(self) -> None:
+        """Run until stop() is called.
+
+        In the main thread a signal wakes the loop even when no handler was added for it.
+
+        Raises:
+            RuntimeError: The loop is closed or runs already, or another one runs in this thread.
+            KeyboardInterrupt, SystemExit: A callback raised it; what is scheduled stays scheduled.
+        """
+        self._check_closed()
+        self._check_running()
+        try:  # a signal may end the first step, too
+            self._run_forever_setup()
+            self._watch_signals()
+            self._run()
+        finally:
+            try:
+                self._unwatch_signals()
+            finally:
+                self._run_forever_cleanup()
+
+    def _watch_signals(self) -> None:
+        """Have every signal written to the self-pipe, unless somebody else gets them."""
+        if threading.get_ident() != threading.main_thread().ident:
+            return
+        own = self._csock.fileno()
+        self._native_wakeup_fd = True  # before it is true: a signal may end this at any point
+        try:
+            previous = signal.set_wakeup_fd(own, warn_on_full_buffer=False)
+        except ValueError:  # the main thread, but not of the main interpreter
+            self._native_wakeup_fd = False
+            return
+        if previous not in (-1, own):
+            signal.set_wakeup_fd(previous)
+            self._native_wakeup_fd = False
+
+    def _unwatch_signals(self) -> None:
+        """Take the self-pipe away again, but no descriptor that was set meanwhile."""
+        if not self._native_wakeup_fd:
+            return
+        self._native_wakeup_fd = False
+        if not self._signal_handlers:
+            present = signal.set_wakeup_fd(-1)
+            if present not in (-1, self._csock.fileno()):
+                signal.set_wakeup_fd(present)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Remove a handler; return whether there was one. Main thread only."""
+        removed = super().remove_signal_handler(sig)
+        if removed and not self._signal_handlers and self._thread_id == threading.get_ident():
+            self._watch_signals()
+        return removed
+
+    async def getaddrinfo(
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Resolve a name in a thread; a literal address at once. Errors as socket.getaddrinfo."""
+        infos: list[Any] | None = literal_infos(host, port, family, type, proto, flags)
+        if infos is None:
+            infos = await super().getaddrinfo(
+                host, port, family=family, type=type, proto=proto, flags=flags
+            )
+        return infos
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        waiter: Any = None,  # noqa: ANN401
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: asyncio.AbstractServer | None = None,
+        context: contextvars.Context | None = None,
+        **timeouts: Any,  # noqa: ANN401
+    ) -> asyncio.Transport:
+        self._ensure_fd_no_transport(rawsock)
+        tls = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
+        return tls._app_transport
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: ssl.SSLContext | None = None,
+        server: asyncio.AbstractServer | None = None,
+        *options: Any,  # noqa: ANN401
+        context: contextvars.Context | None = None,
+        **more: Any,  # noqa: ANN401
+    ) -> None:
+        if sslcontext is None:
+            self._start_accepting(protocol_factory, sock, server, context)
+            return
+        if context is not None:
+            more["context"] = context
+        super()._start_serving(  # type: ignore[misc]
+            protocol_factory, sock, sslcontext, server, *options, **more
+        )
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        self._stop_accepting(sock)
+        super()._stop_serving(sock)  # type: ignore[misc]
+
+    async def _sendfile_native(
+        self,
+        transp: Any,  # noqa: ANN401
+        file: IO[bytes],
+        offset: int,
+        count: int | None,
+    ) -> int:
+        # A duplicate, as the transport goes on watching its own descriptor.
+        was_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        try:
+            with transp._sock.dup() as sock:
+                return await self.sock_sendfile(sock, file, offset, count, fallback=False)
+        finally:
+            transp._reset_empty_waiter()
+            if was_reading:
+                transp.resume_reading()
+
+    def _close_self_pipe(self) -> None:
+        if self._ssock.fileno() != -1:  # else the garbage collector has been there first
+            super()._close_self_pipe()  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Close the loop; nothing happens when it is closed already.
+
+        What is scheduled is dropped, and the default executor does not wait for its threads.
+
+        Raises:
+            RuntimeError: The loop runs.
+        """
+        if not self.is_closed():
+            super().close()
+        self._close_native()
+
+
+# What asyncio has, for a class derived from ours that has its own time(). The difference is what
+# counts: the reactor goes by the clock that it has.
+
+
+def _call_later(
+    self: EventLoop,
+    delay: float,
+    callback: Callable[..., object],
+    *args: Any,  # noqa: ANN401
+    context: contextvars.Context | None = None,
+) -> asyncio.TimerHandle:
+    """As EventLoop.call_later()."""
+    if delay is None:
+        raise TypeError("delay must not be None")
+    handle = self.call_at(self.time() + delay, callback, *args, context=context)
+    _forget_caller(handle)
+    return handle
+
+
+def _call_at(
+    self: EventLoop,
+    when: float,
+    callback: Callable[..., object],
+    *args: Any,  # noqa: ANN401
+    context: contextvars.Context | None = None,
+) -> asyncio.TimerHandle:
+    """As EventLoop.call_at()."""
+    if when is None:
+        raise TypeError("when cannot be None")
+    left = when - self.time()
+    handle = EventLoop.call_at(self, _loop.Loop.time(self) + left, callback, *args, context=context)
+    handle._when = when  # type: ignore[attr-defined]
+    _forget_caller(handle)
+    return handle
+
+
+def _forget_caller(handle: Any) -> None:  # noqa: ANN401
+    """Take the function that calls this out of what debug mode says of where a handle was made."""
+    if handle._source_traceback:
+        del handle._source_traceback[-1]
+
+
+_loop._adopt_methods(EventLoop)
+
+
+def new_event_loop() -> EventLoop:
+    """Return a new event loop: what asyncio.Runner(loop_factory=...) takes.
+
+    Raises OSError when the process has no descriptors left.
+
+        with asyncio.Runner(loop_factory=epoll.new_event_loop) as runner:
+            runner.run(main())
+    """
+    return EventLoop()
