@@ -12,7 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-DISTRIBUTIONS = ("pyepoll", "uvloop", "matplotlib")
+DISTRIBUTIONS = (
+    *("pyepoll", "uvloop", "rloop", "blazio", "zuvloop", "rsloop", "aiofastnet"),
+    *("uvicorn", "httptools", "matplotlib"),
+)
 TOOLS = ("cc", "strace", "valgrind")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -18,11 +19,21 @@ class NotAvailableError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured: rounds of every subject, seconds of one sample of a server."""
+    """How much is measured: rounds of every subject, seconds of one sample of a server.
+
+    Comparisons of event loops can be narrowed: to some ``loops`` (none: all that can be made), and
+    to the rows that have the text ``only`` in their titles.
+    """
 
     rounds: int = 7
     seconds: float = 1.0
     warmup: float = 0.3
+    loops: tuple[str, ...] = ()
+    only: str = ""
+
+    def selects(self, title: str) -> bool:
+        """Tell whether a row is to be measured."""
+        return self.only in title
 
 
 @dataclass(frozen=True)
@@ -83,16 +94,32 @@ def pinned_to(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+# What may go wrong with a subject; the others are measured all the same.
+FAILURES = (NotAvailableError, RuntimeError, OSError, subprocess.SubprocessError)
+
+
 def interleave(
-    subjects: Mapping[str, Callable[[], Sample]], rounds: int
+    subjects: Mapping[str, Callable[[], Sample]],
+    rounds: int,
+    failures: dict[str, str] | None = None,
 ) -> dict[str, list[Sample]]:
-    """Call every subject once per round. The order rotates, so that none is always the first."""
+    """Call every subject once per round. The order rotates, so that none is always the first.
+
+    Where ``failures`` is given, it gets the reason why a subject failed, and the others go on
+    without that one.
+    """
     samples: dict[str, list[Sample]] = {name: [] for name in subjects}
-    names = list(subjects)
     for number in range(rounds):
+        names = list(samples)
         start = number % len(names) if names else 0
         for name in names[start:] + names[:start]:
-            samples[name].append(subjects[name]())
+            try:
+                samples[name].append(subjects[name]())
+            except FAILURES as reason:
+                if failures is None:
+                    raise
+                failures[name] = f"{type(reason).__name__}: {reason}"
+                del samples[name]
     return samples
 
 

@@ -42,7 +42,11 @@ SERVERS: dict[str, Server] = {
 
 @dataclass(frozen=True)
 class Load:
-    """What the load client sends. A message has ``size`` bytes, its framing included."""
+    """What the load client sends. A message has ``size`` bytes, its framing included.
+
+    The framing ``http`` is a GET that has no body; its answer is asked for once and expected again
+    and again, so ``size`` does not matter.
+    """
 
     connections: int
     pipeline: int = 1
@@ -93,6 +97,7 @@ class Trace:
     load: Load
     target: float | None = None  # calls per message
     without: tuple[str, ...] = ()  # calls that must not happen at all
+    sends: float | None = None  # calls per message that send, whatever their names
 
 
 SYSCALLS = (
@@ -177,6 +182,11 @@ CASES: dict[str, Case] = {
     "selector": Case("EpollSelector against selectors.EpollSelector", "micro"),
     "scaling": Case("One active descriptor among many idle ones", "scaling"),
     "idle": Case("Ten thousand idle connections", "idle"),
+    "loop-servers": Case("Event loops: servers", "loop_servers"),
+    "loop-syscalls": Case("Event loops: system calls per message", "syscalls"),
+    "loop-scheduling": Case("Event loops: callbacks, timers, tasks", "loop_work"),
+    "loop-network": Case("Event loops: connections, streams, names", "loop_work"),
+    "loop-idle": Case("Event loops: ten thousand idle connections", "loop_idle"),
 }
 
 RACES: dict[str, tuple[Race, ...]] = {"echo": ECHO, "handler": HANDLER}

@@ -51,7 +51,11 @@ def _circumstances(result: dict[str, Any]) -> str:
     versions = {name: version for name, version in result["versions"].items() if version}
     versions.pop("matplotlib", None)
     peers = ", ".join(f"{name} {version}" for name, version in versions.items())
-    settings = ", ".join(f"{name} {value:g}" for name, value in result["settings"].items())
+    settings = ", ".join(
+        f"{name} {value:g}"
+        for name, value in result["settings"].items()
+        if isinstance(value, int | float)
+    )
     return (
         f"{result['date'][:10]}, {result['cores']} cores {result['architecture']}, "
         f"Linux {_kernel_series(result['kernel'])}, {result['python']}{threaded}"

@@ -1,6 +1,9 @@
 """Runs benchmarks and prints their tables.
 
-``python benchmarks/run.py [CASE ...] [--rounds N] [--seconds S] [--json FILE]``
+``python benchmarks/run.py [CASE ...] [--rounds N] [--seconds S] [--short] [--json FILE]``
+
+A CASE may be a pattern: ``loop-*`` is everything about event loops. For these there are also
+``--loops epoll,uvloop`` and ``--only TEXT``, which choose loops and rows.
 
 Exit status 1 means that something could not be measured; a missed target does not count.
 """
@@ -8,14 +11,14 @@ Exit status 1 means that something could not be measured; a missed target does n
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import importlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the modules of this folder are imported as benchmarks.*
 
 from benchmarks.environment import describe  # noqa: E402
-from benchmarks.measure import NotAvailableError, Report, Settings, format_table  # noqa: E402
+from benchmarks.loop_operations import LOOPS  # noqa: E402
+from benchmarks.measure import FAILURES, Report, Settings, format_table  # noqa: E402
 from benchmarks.operations import CASES  # noqa: E402
+
+SHORT = Settings(rounds=5, seconds=0.3, warmup=0.1)
 
 
 def run_case(name: str, settings: Settings) -> Report:
@@ -32,7 +38,7 @@ def run_case(name: str, settings: Settings) -> Report:
     module = importlib.import_module(f"benchmarks.cases.{CASES[name].module}")
     try:
         report: Report = module.measure(name, settings)
-    except (NotAvailableError, RuntimeError, OSError, subprocess.SubprocessError) as reason:
+    except FAILURES as reason:
         report = Report(missing={name: f"{type(reason).__name__}: {reason}"})
     return report
 
@@ -63,24 +69,49 @@ def parse_arguments() -> argparse.Namespace:
         epilog="cases: " + "; ".join(f"{name}: {case.title}" for name, case in CASES.items()),
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help="default: all")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of every subject (7)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="per sample of a server (1)")
+    parser.add_argument("--short", action="store_true", help="5 rounds, 0.3 seconds")
+    parser.add_argument("--rounds", type=int, help="rounds of every subject (7)")
+    parser.add_argument("--seconds", type=float, help="per sample of a server (1)")
+    parser.add_argument("--loops", metavar="LOOP,...", help="the event loops to compare")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows with TEXT in the title")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     arguments = parser.parse_args()
-    unknown = set(arguments.cases) - set(CASES)
+    names = {pattern: fnmatch.filter(CASES, pattern) for pattern in arguments.cases or "*"}
+    unknown = [pattern for pattern, matching in names.items() if not matching]
     if unknown:
-        parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
-    if arguments.rounds < 1 or not 0 < arguments.seconds <= 60:
-        parser.error("--rounds must be at least 1, --seconds between 0 and 60")
+        parser.error(f"no case {', '.join(unknown)}; there are {', '.join(CASES)}")
+    arguments.cases = [name for matching in names.values() for name in matching]
+    arguments.loops = tuple(filter(None, (arguments.loops or "").split(",")))
+    if unknown := [name for name in arguments.loops if name not in LOOPS]:
+        parser.error(f"no loop {', '.join(unknown)}; there are {', '.join(LOOPS)}")
     return arguments
+
+
+def choose_settings(arguments: argparse.Namespace) -> Settings:
+    """Take what is given and leave the rest at its default.
+
+    Raises:
+        SystemExit: a number makes no sense.
+    """
+    chosen = SHORT if arguments.short else Settings()
+    given = {name: getattr(arguments, name) for name in ("rounds", "seconds")}
+    settings = replace(
+        chosen,
+        loops=arguments.loops,
+        only=arguments.only,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    if settings.rounds < 1 or not 0 < settings.seconds <= 60:
+        sys.exit("--rounds must be at least 1, --seconds between 0 and 60")
+    return settings
 
 
 def main() -> int:
     arguments = parse_arguments()
-    settings = Settings(rounds=arguments.rounds, seconds=arguments.seconds)
+    settings = choose_settings(arguments)
     print(f"load average {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores")
     results: list[dict[str, Any]] = []
-    for name in arguments.cases or CASES:
+    for name in arguments.cases:
         begin = time.monotonic()
         report = run_case(name, settings)
         print_report(f"{name}: {CASES[name].title}", report)

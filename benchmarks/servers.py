@@ -8,22 +8,27 @@ import json
 import os
 import resource
 import select
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.build import build
+from benchmarks.loop_operations import LOOP_SERVERS
 from benchmarks.measure import NotAvailableError, load_core, pinned_to, server_core
 from benchmarks.operations import SERVERS, Load
 
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT = 15.0  # seconds until a server must have printed its address
 STOP_LIMIT = 10.0  # seconds until a server must have ended after SIGTERM
+
+_servers = SERVERS | LOOP_SERVERS
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ class RunningServer:
         """User and system time of all its threads so far, with nanosecond resolution."""
         process_cpu_clock = (~self.pid << 3) | 2  # what clock_getcpuclockid(3) makes of a pid
         return time.clock_gettime_ns(process_cpu_clock) / 1e9
+
+    def user_seconds(self) -> float:
+        """User time so far, in the kernel's ticks of a hundredth of a second."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) / os.sysconf("SC_CLK_TCK")
 
     def wake_ups(self) -> int:
         """How often its threads have gone to sleep so far."""
@@ -64,13 +74,17 @@ def require(name: str) -> None:
     Raises:
         NotAvailableError: a module that it needs cannot be imported.
     """
-    for module in SERVERS[name].needs:
+    for module in _servers[name].needs:
         require_module(module)
 
 
 def require_module(module: str) -> None:
     """Check that a module can be imported, in a child so that nothing is loaded here."""
-    if importlib.util.find_spec(module) is None:
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # the package around it
+        found = None
+    if found is None:
         raise NotAvailableError(f"no module {module!r} in this Python")
     child = subprocess.run(
         [sys.executable, "-c", f"import {module}"],
@@ -112,7 +126,7 @@ def running(name: str) -> Iterator[RunningServer]:
         folder = str(build())
     except RuntimeError as failure:
         raise NotAvailableError(str(failure)) from None
-    command = [part.format(python=sys.executable, build=folder) for part in SERVERS[name].command]
+    command = [part.format(python=sys.executable, build=folder) for part in _servers[name].command]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.TemporaryFile() as errors:  # unlike a pipe it never makes the server wait
         with pinned_to(server_core()):
@@ -171,7 +185,7 @@ def send_load(
         *("--connections", str(load.connections)),
         *("--size", str(load.size)),
         *("--pipeline", str(load.pipeline)),
-        *("--framing", load.framing),
+        *_messages(server, load),
         *("--server-pid", str(server.pid)),
         *("--timeout", str(limit)),
         *options,
@@ -183,3 +197,22 @@ def send_load(
         raise RuntimeError(f"{server.name}, {load}: {'; server: '.join(filter(None, reasons))}")
     report: dict[str, Any] = json.loads(child.stdout)
     return report
+
+
+def _messages(server: RunningServer, load: Load) -> list[str]:
+    """Return the options for what is sent and what must come back."""
+    if load.framing == "http":
+        return ["--request", _request("keep-alive"), "--answer", _http_answer(server)]
+    return ["--framing", load.framing]
+
+
+def _request(connection: str) -> str:
+    return f"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n"
+
+
+def _http_answer(server: RunningServer) -> str:
+    """Return the first one of two answers; the second one closes the connection."""
+    with socket.create_connection((server.host, server.port), timeout=START_LIMIT) as peer:
+        peer.sendall((_request("keep-alive") + _request("close")).encode())
+        answers = b"".join(iter(partial(peer.recv, 65536), b"")).decode()
+    return answers[: answers.rindex("HTTP/1.1 ")]

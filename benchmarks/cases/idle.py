@@ -38,10 +38,10 @@ def measure(name: str, settings: Settings) -> Report:
 
 def _measure_server(name: str) -> dict[str, int | float]:
     with running(name) as server, pinned_to(load_core()):
-        with _connected(server, 1):  # whatever the first connection costs is not counted
+        with connected(server, 1):  # whatever the first connection costs is not counted
             pass
         rss, pss = server.memory_bytes("Rss"), server.memory_bytes("Pss")
-        with _connected(server, IDLE_CONNECTIONS):
+        with connected(server, IDLE_CONNECTIONS):
             numbers: dict[str, int | float] = {
                 "rss": round((server.memory_bytes("Rss") - rss) / IDLE_CONNECTIONS),
                 "pss": round((server.memory_bytes("Pss") - pss) / IDLE_CONNECTIONS),
@@ -62,8 +62,8 @@ def _watch(server: RunningServer) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _connected(server: RunningServer, count: int) -> Iterator[None]:
-    """Hold so many connections, each of which has been served once."""
+def connected(server: RunningServer, count: int) -> Iterator[None]:
+    """Hold so many connections, each of which has been served one line."""
     with contextlib.ExitStack() as stack:
         for number in range(count):
             source = f"127.0.0.{2 + number // CONNECTIONS_PER_ADDRESS}"
@@ -72,8 +72,8 @@ def _connected(server: RunningServer, count: int) -> Iterator[None]:
                     (server.host, server.port), timeout=ANSWER_LIMIT, source_address=(source, 0)
                 )
             )
-            connection.sendall(b"idle")
+            connection.sendall(b"idle\n")
             answer = connection.recv(64)
-            if answer != b"idle":
-                raise RuntimeError(f"{server.name} answered {answer!r} to b'idle'")
+            if answer != b"idle\n":
+                raise RuntimeError(f"{server.name} answered {answer!r} to its line")
         yield

@@ -13,10 +13,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from benchmarks.loop_operations import LOOP_SYSCALLS
 from benchmarks.measure import NotAvailableError, Report, Settings, Table, verdict
 from benchmarks.operations import SYSCALLS, Trace
 from benchmarks.servers import RunningServer, require, running, send_load
 
+TRACES: dict[str, tuple[Trace, ...]] = {"syscalls": SYSCALLS, "loop-syscalls": LOOP_SYSCALLS}
+SENDING = {"send", "sendto", "sendmsg", "sendmmsg", "write", "writev"}
 FEW, MANY = 1000, 3000
 TRACE_LIMIT = 60.0
 
@@ -28,7 +31,7 @@ def measure(name: str, settings: Settings) -> Report:
         report.missing["strace"] = "no strace in PATH"
         return report
     table = Table("1 connection, 1024 bytes", ["server", "calls/message", "target", "which"])
-    for trace in SYSCALLS:
+    for trace in TRACES[name]:
         try:
             require(trace.server)
             calls = _per_message(trace)
@@ -45,6 +48,9 @@ def measure(name: str, settings: Settings) -> Report:
 
 def _verdict(trace: Trace, calls: dict[str, float]) -> str:
     answers = [verdict(sum(calls.values()), trace.target, at_most=True)]
+    if trace.sends is not None:
+        sends = sum(count for name, count in calls.items() if name in SENDING)
+        answers.append(f"sends {verdict(sends, trace.sends, at_most=True)}")
     answers += [
         f"{name} 0: {'held' if round(calls.get(name, 0), 2) == 0 else 'missed'}"
         for name in trace.without

@@ -11,6 +11,7 @@
 //   --pipeline K     1      --framing F    raw | line | length32
 //   --duration S     1      --messages M   stop after M messages instead (rounded up to batches)
 //   --warmup S       0: not counted        --timeout S  60: of the whole run
+//   --request TEXT --answer TEXT       what is sent and what must come back, instead of an echo
 //   --server-pid P   also report the processor time that process P used while it was measured
 //
 // A latency is the time from the send of a batch to the arrival of the message's last byte.
@@ -67,6 +68,8 @@ struct Options {
     std::size_t size = 1024;
     std::size_t pipeline = 1;
     std::string framing = "raw";
+    std::string request;  // empty: an echo
+    std::string answer;
     double duration = 1;
     std::uint64_t messages = 0;  // 0: the duration decides
     double warmup = 0;
@@ -94,6 +97,11 @@ void set_option(Options& options, std::string_view name, std::string_view text) 
         options.pipeline = parse_number<std::size_t>(name, text);
     } else if (name == "--framing") {
         options.framing = text;
+    } else if (name == "--request") {
+        options.request = text;
+    } else if (name == "--answer") {
+        options.answer = text;
+        options.size = text.size();
     } else if (name == "--duration") {
         options.duration = parse_number<double>(name, text);
     } else if (name == "--messages") {
@@ -125,6 +133,9 @@ Options parse_options(const std::vector<std::string_view>& arguments) {
         throw std::invalid_argument(
             "usage: load_client HOST PORT | UNIX_PATH [--option value ...]");
     }
+    if (options.request.empty() != options.answer.empty()) {
+        throw std::invalid_argument("--request and --answer belong together");
+    }
     if (options.connections == 0 || options.pipeline == 0 || options.size == 0) {
         throw std::invalid_argument("--connections, --pipeline and --size must be at least 1");
     }
@@ -155,10 +166,10 @@ std::string make_message(const Options& options, std::size_t index) {
     return message;
 }
 
-std::string make_batch(const Options& options) {
+std::string make_batch(const Options& options, const std::string& text) {
     std::string batch;
     for (std::size_t i = 0; i < options.pipeline; ++i) {
-        batch += make_message(options, i);
+        batch += text.empty() ? make_message(options, i) : text;
     }
     return batch;
 }
@@ -263,7 +274,10 @@ struct Meter {
 class Load {
   public:
     explicit Load(const Options& options)
-        : options_(options), batch_(make_batch(options)), buffer_(batch_.size() + 1) {
+        : options_(options),
+          batch_(make_batch(options, options.request)),
+          expected_(make_batch(options, options.answer)),
+          buffer_(expected_.size() + 1) {
         if (options.server_pid != 0 && clock_getcpuclockid(options.server_pid, &server_clock_)) {
             throw std::invalid_argument("--server-pid: no such process");
         }
@@ -397,7 +411,7 @@ class Load {
         const std::size_t before = connection.received / options_.size;
         connection.received += static_cast<std::size_t>(count);
         record(connection, connection.received / options_.size - before);
-        if (connection.received == batch_.size()) {
+        if (connection.received == expected_.size()) {
             --busy_;
             connection.is_busy = false;
             start_batch(connection);
@@ -405,10 +419,10 @@ class Load {
     }
 
     void verify(const Connection& connection, std::size_t count) const {
-        if (!connection.is_busy || connection.received + count > connection.sent) {
-            throw std::runtime_error("more bytes came back than were sent");
+        if (!connection.is_busy || connection.received + count > expected_.size()) {
+            throw std::runtime_error("more bytes came back than were expected");
         }
-        if (std::memcmp(buffer_.data(), batch_.data() + connection.received, count) != 0) {
+        if (std::memcmp(buffer_.data(), expected_.data() + connection.received, count) != 0) {
             throw std::runtime_error("an answer differs from its message");
         }
     }
@@ -433,8 +447,9 @@ class Load {
     }
 
     const Options& options_;
-    const std::string batch_;
-    std::vector<char> buffer_;  // one byte more than a batch, so that surplus is noticed
+    const std::string batch_;     // what a connection sends
+    const std::string expected_;  // what comes back
+    std::vector<char> buffer_;    // one byte more than that, so that surplus is noticed
     std::vector<Connection> connections_;
     int epoll_ = -1;
     clockid_t server_clock_ = CLOCK_PROCESS_CPUTIME_ID;

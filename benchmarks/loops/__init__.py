@@ -1,0 +1,1 @@
+"""Event loops of asyncio that are compared: how to choose one, servers on it, work for it."""
