@@ -121,6 +121,12 @@ LOOP_WORK: dict[str, tuple[LoopWork, ...]] = {
         LoopWork("64 KiB writes (streams)", "networking:bulk_writes", 500, target=3),
         LoopWork("getaddrinfo of a literal", "networking:getaddrinfo_literal", 500, target=11),
     ),
+    # Most of the time is OpenSSL's, the same for all: the targets are the best peer's and more.
+    "loop-tls": (
+        LoopWork("TLS echo, 1 KiB, 10 connections", "tls:echo", 5_000, target=1.3),
+        LoopWork("TLS, 16 MiB there and back (streams)", "tls:bulk", 1, target=1.2),
+        LoopWork("TLS handshakes", "tls:handshakes", 100, target=1.03),
+    ),
 }
 
 

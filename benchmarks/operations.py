@@ -186,6 +186,7 @@ CASES: dict[str, Case] = {
     "loop-syscalls": Case("Event loops: system calls per message", "syscalls"),
     "loop-scheduling": Case("Event loops: callbacks, timers, tasks", "loop_work"),
     "loop-network": Case("Event loops: connections, streams, names", "loop_work"),
+    "loop-tls": Case("Event loops: TLS", "loop_work"),
     "loop-idle": Case("Event loops: ten thousand idle connections", "loop_idle"),
 }
 

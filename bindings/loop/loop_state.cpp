@@ -48,7 +48,8 @@ int LoopState::traverse(visitproc visit, void* arg) const noexcept {
             return stopped;
         }
     }
-    return streams.traverse(visit, arg);
+    const int stopped = streams.traverse(visit, arg);
+    return stopped != 0 ? stopped : tls.traverse(visit, arg);
 }
 
 void LoopState::clear() noexcept {
@@ -59,6 +60,7 @@ void LoopState::clear() noexcept {
         object->reset();
     }
     streams.clear();
+    tls.clear();
 }
 
 }  // namespace epoll::python

@@ -11,6 +11,7 @@
 #include "handle_pool.hpp"
 #include "socket_state.hpp"
 #include "stream_state.hpp"
+#include "tls_state.hpp"
 
 namespace epoll::python {
 
@@ -63,6 +64,7 @@ struct LoopState {
     ContextLayout contexts;
     SocketState sockets;
     StreamState streams;
+    TlsState tls;
 
     /// What follows uses the types: it is declared, and thus destroyed, in this order.
     HandlePool handles;
@@ -107,6 +109,7 @@ bool add_asyncio_names(PyObject* module, LoopState& state);
 bool add_handle_types(PyObject* module, LoopState& state);
 bool add_loop_type(PyObject* module, LoopState& state);
 bool add_socket_transport_type(PyObject* module, LoopState& state);
+bool add_tls_transport_type(PyObject* module, LoopState& state);
 bool add_stream_types(PyObject* module, LoopState& state);
 bool add_socket_operation_type(PyObject* module, LoopState& state);
 

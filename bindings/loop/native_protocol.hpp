@@ -26,6 +26,11 @@ class NativeProtocol {
     /// That read brought no bytes: the answer of receive_buffer() is not needed any more.
     virtual void on_nothing_received() noexcept = 0;
 
+    /// The message of the report when on_data() has failed: asyncio's, for a protocol of this kind.
+    [[nodiscard]] virtual const char* data_failure() const noexcept {
+        return "Fatal error: protocol.data_received() call failed.";
+    }
+
     /// 1: keep the transport open for writing; 0: close it; -1 with an exception set.
     [[nodiscard]] virtual int on_eof() = 0;
     [[nodiscard]] virtual bool on_pause_writing() = 0;

@@ -17,6 +17,7 @@
 #include "loop.hpp"
 #include "native_protocol.hpp"
 #include "transport.hpp"
+#include "transport_head.hpp"
 #include "transports.hpp"
 
 namespace epoll::python {
@@ -74,10 +75,13 @@ class SocketTransport final : public ListHook<LiveTransportTag>, private StreamH
     [[nodiscard]] bool write(PyObject* data);
     [[nodiscard]] bool write_lines(PyObject* lines);
     [[nodiscard]] bool write_eof();
+    /// For a protocol below which this transport is: sends `bytes` now, and keeps a copy of what
+    /// the kernel does not take.
+    [[nodiscard]] bool send(std::span<const std::byte> bytes);
     [[nodiscard]] bool close();
-    [[nodiscard]] bool abort();
-    /// As close(), for a connection of which nothing may be sent any more. `exception` is what
-    /// connection_lost() gets, or None.
+    /// `exception` is what connection_lost() gets, or None.
+    [[nodiscard]] bool abort(PyObject* exception);
+    /// As abort(), for a connection of which nothing may be sent any more.
     [[nodiscard]] bool force_close(PyObject* exception);
     /// Reports `exception` with `message` and closes by force.
     [[nodiscard]] bool fatal_error(PyObject* exception, const char* message);
@@ -104,6 +108,7 @@ class SocketTransport final : public ListHook<LiveTransportTag>, private StreamH
     [[nodiscard]] PyObject* self() const noexcept { return self_; }
     [[nodiscard]] PyObject* loop_object() const noexcept { return loop_object_.get(); }
     [[nodiscard]] PyObject* protocol() const noexcept { return protocol_.get(); }
+    [[nodiscard]] PyObject* context() const noexcept { return context_.get(); }
     [[nodiscard]] PyObject* server() const noexcept { return server_.get(); }
     [[nodiscard]] int fd() const noexcept { return fd_; }
     /// Null when the transport is lost or abandoned.
@@ -208,19 +213,7 @@ class SocketTransport final : public ListHook<LiveTransportTag>, private StreamH
     MemberDeferred<SocketTransport, &SocketTransport::on_begin_due> begin_due_{*this};
 };
 
-/// The Python half of the object. It continues the layout of asyncio's
-/// transports._FlowControlMixin, which adds four slots to the one of BaseTransport; the base must
-/// be that class, as asyncio's own sendfile asks for it. The four are hidden by properties and stay
-/// empty.
-struct SocketTransportHead {
-    PyObject_HEAD
-    PyObject* extra;  ///< what get_extra_info() has; null, or a dict
-    PyObject* hidden[4];
-    PyObject* attributes;  ///< __dict__, made when it is needed
-    PyObject* weak_references;
-};
-
-struct SocketTransportObject : SocketTransportHead {
+struct SocketTransportObject : TransportHead {
     SocketTransport transport;
 };
 

@@ -6,6 +6,7 @@
 #include "loop.hpp"
 #include "stream_reader.hpp"
 #include "stream_writer.hpp"
+#include "tls_transport.hpp"
 
 namespace epoll::python {
 
@@ -333,6 +334,9 @@ void StreamProtocol::clear() noexcept {
 }
 
 NativeProtocol* native_protocol_of(const LoopState& state, PyObject* protocol) noexcept {
+    if (Py_IS_TYPE(protocol, reinterpret_cast<PyTypeObject*>(state.tls.transport_type.get()))) {
+        return &tls_transport_of(protocol);
+    }
     return Py_IS_TYPE(protocol, reinterpret_cast<PyTypeObject*>(state.stream_protocol_type.get()))
                ? &protocol_of(protocol)
                : nullptr;

@@ -11,8 +11,7 @@ namespace epoll::python {
 namespace {
 
 bool is_native(const StreamReaderObject& reader) noexcept {
-    return reinterpret_cast<PyObject*>(Py_TYPE(reader.transport.get())) ==
-           reader.state->socket_transport_type.get();
+    return is_native_transport(*reader.state, reader.transport.get());
 }
 
 /// Wakes the read that waits, if one does: with an exception, or (null) to look at the buffer.
@@ -27,7 +26,7 @@ bool wake(StreamReaderObject& reader, PyObject* exception) noexcept {
 /// A transport that cannot be paused is forgotten, so that it is not asked again.
 bool pause(StreamReaderObject& reader) noexcept {
     if (is_native(reader)) {
-        pause_reading(reader.transport.get());
+        pause_reading(*reader.state, reader.transport.get());
     } else if (!call_method(reader.state->streams.pause_reading, reader.transport.get())) {
         if (PyErr_ExceptionMatches(PyExc_NotImplementedError) == 0) {
             return false;
@@ -118,7 +117,7 @@ bool resume(StreamReaderObject& reader) noexcept {
     }
     reader.is_paused = false;
     if (reader.transport && is_native(reader)) {
-        resume_reading(reader.transport.get());
+        resume_reading(*reader.state, reader.transport.get());
         return true;
     }
     return static_cast<bool>(

@@ -17,9 +17,7 @@ namespace {
 using Writer = StreamWriterObject;
 
 bool is_native(const Writer& writer) noexcept {
-    return writer.transport &&
-           Py_IS_TYPE(writer.transport.get(),
-                      reinterpret_cast<PyTypeObject*>(writer.state->socket_transport_type.get()));
+    return writer.transport && is_native_transport(*writer.state, writer.transport.get());
 }
 
 PyObject* make(PyTypeObject* type, PyObject* /*arguments*/, PyObject* /*names*/) noexcept {
@@ -71,7 +69,7 @@ bool require_protocol(const Writer& self) noexcept {
 Ref write(Writer& self, PyObject* data) {
     if (is_native(self)) {
         const Ref transport = Ref::borrow(self.transport.get());
-        return write_to(transport.get(), data) ? Ref::none() : Ref{};
+        return write_to(*self.state, transport.get(), data) ? Ref::none() : Ref{};
     }
     return call_method(self.state->streams.write, self.transport.get(), data) ? Ref::none() : Ref{};
 }
@@ -229,7 +227,7 @@ Ref make_writer(LoopState& state, PyObject* transport, PyObject* protocol, PyObj
 
 Answer is_closing(const StreamWriterObject& writer) noexcept {
     if (is_native(writer)) {
-        return is_closing(writer.transport.get()) ? Answer::yes : Answer::no;
+        return is_closing(*writer.state, writer.transport.get()) ? Answer::yes : Answer::no;
     }
     return ask(writer.state->streams.is_closing, writer.transport.get());
 }

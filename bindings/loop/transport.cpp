@@ -8,10 +8,13 @@
 #include "fd_watches.hpp"
 #include "loop_state.hpp"
 #include "socket_transport.hpp"
+#include "tls_transport.hpp"
 
 namespace epoll::python {
 
 namespace {
+
+constexpr const char* k_data_failure = "Fatal error: protocol.data_received() call failed.";
 
 /// Dict item `name` of the socket object's I/O references, one more or less; errors are cleared: an
 /// object that does not count them is closed by whoever owns it.
@@ -268,7 +271,7 @@ void SocketTransport::on_nothing_received() noexcept {
 void SocketTransport::on_data(std::span<std::byte> bytes) {
     if (native_ != nullptr && !buffer_.is_locked()) {
         if (!native_->on_data(bytes.size())) [[unlikely]] {
-            fail("Fatal error: protocol.data_received() call failed.");
+            fail(native_ != nullptr ? native_->data_failure() : k_data_failure);
         }
     } else if (buffer_.is_locked()) {
         buffer_.release();
@@ -276,7 +279,7 @@ void SocketTransport::on_data(std::span<std::byte> bytes) {
             fail("Fatal error: protocol.buffer_updated() call failed.");
         }
     } else if (!call_data_received(bytes)) [[unlikely]] {
-        fail("Fatal error: protocol.data_received() call failed.");
+        fail(k_data_failure);
     }
 }
 
@@ -332,12 +335,43 @@ int SocketTransport::call_eof_received() noexcept {
 
 // For native protocols
 
-void pause_reading(PyObject* transport) noexcept { transport_of(transport).pause_reading(); }
+namespace {
 
-void resume_reading(PyObject* transport) noexcept { transport_of(transport).resume_reading(); }
+bool is_tls(const LoopState& state, PyObject* transport) noexcept {
+    return reinterpret_cast<PyObject*>(Py_TYPE(transport)) == state.tls.transport_type.get();
+}
 
-bool is_closing(PyObject* transport) noexcept { return transport_of(transport).is_closing(); }
+}  // namespace
 
-bool write_to(PyObject* transport, PyObject* data) { return transport_of(transport).write(data); }
+bool is_native_transport(const LoopState& state, PyObject* object) noexcept {
+    return reinterpret_cast<PyObject*>(Py_TYPE(object)) == state.socket_transport_type.get() ||
+           is_tls(state, object);
+}
+
+void pause_reading(const LoopState& state, PyObject* transport) noexcept {
+    if (is_tls(state, transport)) {
+        tls_transport_of(transport).pause_reading();
+    } else {
+        transport_of(transport).pause_reading();
+    }
+}
+
+void resume_reading(const LoopState& state, PyObject* transport) noexcept {
+    if (is_tls(state, transport)) {
+        tls_transport_of(transport).resume_reading();
+    } else {
+        transport_of(transport).resume_reading();
+    }
+}
+
+bool is_closing(const LoopState& state, PyObject* transport) noexcept {
+    return is_tls(state, transport) ? tls_transport_of(transport).is_closing()
+                                    : transport_of(transport).is_closing();
+}
+
+bool write_to(const LoopState& state, PyObject* transport, PyObject* data) {
+    return is_tls(state, transport) ? tls_transport_of(transport).write(data)
+                                    : transport_of(transport).write(data);
+}
 
 }  // namespace epoll::python

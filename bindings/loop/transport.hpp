@@ -48,13 +48,15 @@ struct TransportParts {
 /// it fails the socket is still the caller's.
 [[nodiscard]] Ref make_transport(Loop& loop, PyObject* socket, const TransportParts& parts);
 
-// For native protocols: the methods of a transport without the detour over Python.
+// For streams: the methods of a transport without the detour over Python.
+
+/// Whether `object` is a SocketTransport or a TlsTransport: what the following are for.
+[[nodiscard]] bool is_native_transport(const LoopState& state, PyObject* object) noexcept;
 
 /// transport.write(): any bytes-like object. False with an exception set.
-[[nodiscard]] bool write_to(PyObject* transport, PyObject* data);
-/// transport.pause_reading(), resume_reading(), close().
-void pause_reading(PyObject* transport) noexcept;
-void resume_reading(PyObject* transport) noexcept;
-[[nodiscard]] bool is_closing(PyObject* transport) noexcept;
+[[nodiscard]] bool write_to(const LoopState& state, PyObject* transport, PyObject* data);
+void pause_reading(const LoopState& state, PyObject* transport) noexcept;
+void resume_reading(const LoopState& state, PyObject* transport) noexcept;
+[[nodiscard]] bool is_closing(const LoopState& state, PyObject* transport) noexcept;
 
 }  // namespace epoll::python

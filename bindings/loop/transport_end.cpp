@@ -95,11 +95,11 @@ bool SocketTransport::close() {
     return true;
 }
 
-bool SocketTransport::abort() {
+bool SocketTransport::abort(PyObject* exception) {
     if (stream_) {
         stream_->flush();  // asyncio had sent it when it was written
     }
-    return force_close(Py_None);
+    return force_close(exception);
 }
 
 bool SocketTransport::force_close(PyObject* exception) {

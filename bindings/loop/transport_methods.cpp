@@ -3,6 +3,7 @@
 #include "../method.hpp"
 #include "acceptors.hpp"
 #include "loop.hpp"
+#include "tls_transport.hpp"
 #include "transport.hpp"
 
 namespace epoll::python {
@@ -42,6 +43,39 @@ Ref stop_accepting(LoopObject& self, PyObject* socket) {
     return Ref::borrow(self.loop->acceptors().stop(socket) ? Py_True : Py_False);
 }
 
+Ref make_tls(LoopObject& self, const CallArguments& arguments) {
+    static constexpr Signature<10> k_signature{
+        "_make_tls_transport",
+        {"protocol", "ssl_object", "incoming", "outgoing", "sslcontext", "waiter",
+         "ssl_handshake_timeout", "ssl_shutdown_timeout", "call_connection_made", "report_failure"},
+        {Parameter::required, Parameter::required, Parameter::required, Parameter::required,
+         Parameter::required, Parameter::required, Parameter::required, Parameter::required,
+         Parameter::required, Parameter::required},
+    };
+    const auto bound = k_signature.bind(arguments);
+    if (!bound) {
+        return {};
+    }
+    const auto& [protocol, ssl_object, incoming, outgoing, context, waiter, handshake_timeout,
+                 shutdown_timeout, calls_made, reports] = *bound;
+    const TlsParts parts{.protocol = protocol,
+                         .ssl_object = ssl_object,
+                         .ssl_context = context,
+                         .waiter = waiter,
+                         .handshake_timeout = handshake_timeout,
+                         .shutdown_timeout = shutdown_timeout,
+                         .calls_connection_made = calls_made == Py_True,
+                         .reports_failure = reports == Py_True};
+    return make_tls_transport(*self.loop, parts, incoming, outgoing);
+}
+
+constexpr const char* k_tls_text =
+    "_make_tls_transport($self, /, protocol, ssl_object, incoming, outgoing, sslcontext, waiter,\n"
+    "                    ssl_handshake_timeout, ssl_shutdown_timeout, call_connection_made,\n"
+    "                    report_failure)\n--\n\n"
+    "Make what is the protocol of a SocketTransport, and the TLS transport of a protocol; None "
+    "when\n"
+    "OpenSSL cannot be reached. epoll.tls judges the arguments.";
 constexpr const char* k_make_text =
     "_make_socket_transport($self, /, sock, protocol, waiter=None, *, extra=None, server=None,\n"
     "                       context=None)\n--\n\n"
@@ -57,6 +91,7 @@ constexpr const char* k_stop_text =
 
 void append_transport_methods(std::vector<PyMethodDef>& methods) {
     methods.push_back(make_method<make_socket_transport>("_make_socket_transport", k_make_text));
+    methods.push_back(make_method<make_tls>("_make_tls_transport", k_tls_text));
     methods.push_back(make_method<start_accepting>("_start_accepting", k_start_text));
     methods.push_back(make_method<stop_accepting>("_stop_accepting", k_stop_text));
 }

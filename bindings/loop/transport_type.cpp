@@ -1,32 +1,17 @@
-#include <cstddef>
-#include <limits>
 #include <new>
-#include <optional>
 
 #include "../errors.hpp"
 #include "../method.hpp"
 #include "loop_state.hpp"
 #include "named_argument.hpp"
 #include "socket_transport.hpp"
-
-#if PY_VERSION_HEX < 0x030C0000
-#include <structmember.h>
-#endif
+#include "transport_head.hpp"
 
 namespace epoll::python {
 
 namespace {
 
 using Object = SocketTransportObject;
-using Layout = SocketTransportHead;
-
-#if PY_VERSION_HEX < 0x030C0000
-constexpr int k_offset_type = T_PYSSIZET;
-constexpr int k_read_only = READONLY;
-#else
-constexpr int k_offset_type = Py_T_PYSSIZET;
-constexpr int k_read_only = Py_READONLY;
-#endif
 
 Ref as_bool(bool value) noexcept { return Ref::borrow(value ? Py_True : Py_False); }
 Ref as_none(bool is_done) noexcept { return is_done ? Ref::none() : Ref{}; }
@@ -70,7 +55,7 @@ Ref write_lines(Object& self, PyObject* lines) {
 Ref write_eof(Object& self) { return as_none(self.transport.write_eof()); }
 Ref can_write_eof(Object&) { return as_bool(true); }
 Ref close(Object& self) { return as_none(self.transport.close()); }
-Ref abort(Object& self) { return as_none(self.transport.abort()); }
+Ref abort(Object& self) { return as_none(self.transport.abort(Py_None)); }
 
 Ref get_write_buffer_size(Object& self) {
     return Ref::steal(PyLong_FromSize_t(self.transport.write_buffer_size()));
@@ -81,48 +66,6 @@ Ref get_write_buffer_limits(Object& self) {
                                     static_cast<Py_ssize_t>(self.transport.high_water())));
 }
 
-/// A number of bytes; one that is too large is as good as the largest. Nothing with an exception
-/// set.
-std::optional<Py_ssize_t> to_limit(PyObject* number) noexcept {
-    const Ref whole = PyFloat_Check(number) ? Ref::steal(PyNumber_Long(number))
-                                            : Ref::steal(PyNumber_Index(number));
-    int overflow = 0;
-    const long long value = whole ? PyLong_AsLongLongAndOverflow(whole.get(), &overflow) : -1;
-    if (!whole || (value == -1 && PyErr_Occurred() != nullptr)) {
-        return std::nullopt;
-    }
-    constexpr Py_ssize_t k_most = std::numeric_limits<Py_ssize_t>::max();
-    if (overflow != 0) {
-        return overflow > 0 ? k_most : -k_most;
-    }
-    return Py_ssize_t{value};
-}
-
-struct Limits {
-    Py_ssize_t high, low;
-};
-
-/// asyncio's defaults: 64 KiB, and the one a quarter of the other.
-std::optional<Limits> to_limits(PyObject* high, PyObject* low) noexcept {
-    constexpr Py_ssize_t k_high = 64 * 1024;
-    constexpr Py_ssize_t k_most = std::numeric_limits<Py_ssize_t>::max();
-    const bool has_high = high != nullptr && high != Py_None;
-    const bool has_low = low != nullptr && low != Py_None;
-    const auto given_high = has_high ? to_limit(high) : std::optional<Py_ssize_t>{k_high};
-    const auto given_low = given_high && has_low ? to_limit(low) : std::optional<Py_ssize_t>{0};
-    if (!given_high || !given_low) {
-        return std::nullopt;
-    }
-    Limits limits{*given_high, *given_low};
-    if (!has_high && has_low) {
-        limits.high = limits.low > k_most / 4 ? k_most : 4 * limits.low;
-    }
-    if (!has_low) {
-        limits.low = limits.high >> 2;
-    }
-    return limits;
-}
-
 Ref set_write_buffer_limits(Object& self, const CallArguments& arguments) {
     static constexpr Signature<2> k_signature{
         "set_write_buffer_limits",
@@ -130,22 +73,15 @@ Ref set_write_buffer_limits(Object& self, const CallArguments& arguments) {
         {Parameter::optional, Parameter::optional},
     };
     const auto bound = k_signature.bind(arguments);
-    const auto limits = bound ? to_limits((*bound)[0], (*bound)[1]) : std::nullopt;
-    if (!limits) {
-        return {};
-    }
-    if (limits->high < limits->low || limits->low < 0) {
-        return error(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", limits->high,
-                     limits->low);
-    }
-    return as_none(self.transport.set_limits(static_cast<std::size_t>(limits->high),
-                                             static_cast<std::size_t>(limits->low)));
+    const auto limits =
+        bound ? to_flow_limits((*bound)[0], (*bound)[1], WaterMarks{}.high) : std::nullopt;
+    return limits ? as_none(self.transport.set_limits(limits->high, limits->low)) : Ref{};
 }
 
 // What asyncio's own code and some libraries use.
 
 Ref force_close(Object& self, PyObject* exception) {
-    return as_none(self.transport.force_close(exception));
+    return as_none(self.transport.abort(exception));
 }
 
 Ref fatal_error(Object& self, const CallArguments& arguments) {
@@ -199,21 +135,14 @@ PyObject* describe(PyObject* object) noexcept {
 int traverse(PyObject* object, visitproc visit, void* arg) noexcept {
     Object& self = self_of<Object>(object);
     Py_VISIT(Py_TYPE(object));
-    const auto& [first, second, third, fourth] = self.hidden;
-    for (PyObject* const held : {self.extra, first, second, third, fourth, self.attributes}) {
-        Py_VISIT(held);
-    }
-    return self.transport.traverse(visit, arg);
+    const int stopped = self.TransportHead::traverse(visit, arg);
+    return stopped != 0 ? stopped : self.transport.traverse(visit, arg);
 }
 
 int clear(PyObject* object) noexcept {
     Object& self = self_of<Object>(object);
     self.transport.clear();
-    Ref::steal(std::exchange(self.extra, nullptr)).reset();
-    for (PyObject*& hidden : self.hidden) {
-        Ref::steal(std::exchange(hidden, nullptr)).reset();
-    }
-    Ref::steal(std::exchange(self.attributes, nullptr)).reset();
+    self.TransportHead::clear();
     return 0;
 }
 
@@ -324,14 +253,8 @@ PyGetSetDef properties[] = {
     make_property<is_closing>("_closing", "As is_closing()."),
     make_property<is_paused>("_paused", "pause_reading() was called last."),
     make_property<is_protocol_paused>("_protocol_paused", "pause_writing() was called last."),
-    {"__dict__", &PyObject_GenericGetDict, &PyObject_GenericSetDict, nullptr, nullptr},
+    attributes_property(),
     {nullptr, nullptr, nullptr, nullptr, nullptr},
-};
-
-PyMemberDef members[] = {
-    {"__dictoffset__", k_offset_type, offsetof(Layout, attributes), k_read_only, nullptr},
-    {"__weaklistoffset__", k_offset_type, offsetof(Layout, weak_references), k_read_only, nullptr},
-    {nullptr, 0, 0, 0, nullptr},
 };
 
 PyType_Slot slots[] = {
@@ -343,36 +266,13 @@ PyType_Slot slots[] = {
     {Py_tp_repr, reinterpret_cast<void*>(&describe)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
-    {Py_tp_members, members},
+    {Py_tp_members, transport_members},
     {0, nullptr},
 };
 
 PyType_Spec spec = {"epoll._loop.SocketTransport", sizeof(Object), 0,
                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
                     slots};
-
-/// True if instances of `base` are exactly what precedes our part in SocketTransportObject.
-bool has_expected_layout(PyObject* base) noexcept {
-    const Ref slot = Ref::steal(PyObject_GetAttrString(base, "_extra"));
-    if (slot && Py_IS_TYPE(slot.get(), &PyMemberDescr_Type) &&
-        reinterpret_cast<PyTypeObject*>(base)->tp_basicsize == offsetof(Layout, attributes) &&
-        reinterpret_cast<PyMemberDescrObject*>(slot.get())->d_member->offset ==
-            offsetof(Layout, extra)) {
-        return true;
-    }
-    (void)error(PyExc_ImportError, "%R has an unknown layout: this asyncio is not CPython's", base);
-    return false;
-}
-
-/// Sets what start_tls() and sendfile() ask a transport for.
-bool add_constants(PyObject* type) noexcept {
-    const Ref constants = Ref::steal(PyImport_ImportModule("asyncio.constants"));
-    const Ref modes =
-        constants ? Ref::steal(PyObject_GetAttrString(constants.get(), "_SendfileMode")) : Ref{};
-    const Ref mode = modes ? Ref::steal(PyObject_GetAttrString(modes.get(), "TRY_NATIVE")) : Ref{};
-    return mode && PyObject_SetAttrString(type, "_sendfile_compatible", mode.get()) == 0 &&
-           PyObject_SetAttrString(type, "_start_tls_compatible", Py_True) == 0;
-}
 
 }  // namespace
 
@@ -402,16 +302,9 @@ Ref allocate_transport(Loop& loop) {
 }
 
 bool add_socket_transport_type(PyObject* module, LoopState& state) {
-    const Ref transports = Ref::steal(PyImport_ImportModule("asyncio.transports"));
-    const Ref base = transports
-                         ? Ref::steal(PyObject_GetAttrString(transports.get(), "_FlowControlMixin"))
-                         : Ref{};
-    if (!base || !has_expected_layout(base.get())) {
-        return false;
-    }
-    state.socket_transport_type = Ref::steal(PyType_FromModuleAndSpec(module, &spec, base.get()));
-    return state.socket_transport_type && add_constants(state.socket_transport_type.get()) &&
-           PyModule_AddObjectRef(module, "SocketTransport", state.socket_transport_type.get()) == 0;
+    state.socket_transport_type =
+        make_transport_type(module, "SocketTransport", spec, "TRY_NATIVE");
+    return static_cast<bool>(state.socket_transport_type);
 }
 
 }  // namespace epoll::python

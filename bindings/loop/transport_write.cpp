@@ -159,6 +159,15 @@ bool SocketTransport::write_lines(PyObject* lines) {
 #endif
 }
 
+bool SocketTransport::send(std::span<const std::byte> bytes) {
+    if (!takes_writes()) {
+        return PyErr_Occurred() == nullptr;
+    }
+    live_stream().write_borrowed(bytes);
+    live_stream().flush();
+    return maybe_pause_protocol();
+}
+
 /// All or, with an exception set, none of them.
 bool SocketTransport::queue_all(std::span<PyObject* const> items) {
     std::vector<BytesView> views(items.size());

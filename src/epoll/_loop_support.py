@@ -23,12 +23,15 @@ __all__ = [
     "create_task",
     "extract_stack",
     "log_os_error",
+    "log_tls",
     "report_failure",
     "report_handle_failure",
     "run",
     "run_in_debug",
     "run_unless_cancelled",
+    "warn_lost_tls_write",
     "warn_lost_write",
+    "warn_tls_eof",
 ]
 
 logger = logging.getLogger("asyncio")
@@ -114,6 +117,21 @@ def report_handle_failure(loop: EventLoop, handle: _loop.Handle, exception: Base
 def log_os_error(transport: object, message: str, exception: OSError) -> None:
     """Log what ended a connection, in debug mode: the peer's doing is no failure of the program."""
     logger.debug("%r: %s", transport, message, exc_info=exception)
+
+
+def log_tls(transport: object, message: str, milliseconds: float) -> None:
+    """Log a step of a TLS connection, in debug mode; `message` is about one or both of the two."""
+    logger.debug(message, *(transport, milliseconds)[: message.count("%")])
+
+
+def warn_tls_eof() -> None:
+    """Warn of a protocol that wants to keep a TLS connection half-open."""
+    logger.warning("returning true from eof_received() has no effect when using ssl")
+
+
+def warn_lost_tls_write() -> None:
+    """Warn of a protocol that goes on writing to a TLS connection that is closed."""
+    logger.warning("SSL connection is closed")
 
 
 def warn_lost_write() -> None:

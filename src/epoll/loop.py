@@ -7,10 +7,9 @@ import selectors
 import signal
 import sys
 import threading
-from asyncio import sslproto
 from typing import IO, TYPE_CHECKING, Any
 
-from . import _loop, streams
+from . import _loop, streams, tls
 from ._literals import literal_infos
 
 if TYPE_CHECKING:
@@ -54,6 +53,9 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
 
     Raises OSError when the process has no descriptors left.
     """
+
+    #: False: TLS goes through asyncio's sslproto, as where OpenSSL cannot be reached. For tests.
+    _native_tls = True
 
     # All that asyncio's classes keep in a loop, in any version. As long as a loop has no dictionary
     # of its own the interpreter finds its methods without a search.
@@ -223,11 +225,48 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         **timeouts: Any,  # noqa: ANN401
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        tls = sslproto.SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        made = tls.make_protocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            **timeouts,
         )
-        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
-        return tls._app_transport
+        self._make_socket_transport(rawsock, made, extra=extra, server=server, context=context)
+        return tls.transport_of(made)
+
+    async def start_tls(  # type: ignore[override]
+        self,
+        transport: asyncio.WriteTransport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> asyncio.Transport:
+        """Upgrade a connection to TLS; return its new transport, which `protocol` has to use.
+
+        What a client has sent ahead, and the StreamReader of `protocol` has read, is taken as the
+        beginning of its handshake.
+
+        Raises:
+            TypeError: It is no SSLContext, or the transport is none that TLS can go over.
+            ssl.SSLError, OSError: The handshake has failed; the connection is closed.
+        """
+        return await tls.start(
+            self,
+            transport,
+            protocol,
+            sslcontext,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
 
     def _start_serving(
         self,
@@ -235,18 +274,20 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         sock: socket.socket,
         sslcontext: ssl.SSLContext | None = None,
         server: asyncio.AbstractServer | None = None,
-        *options: Any,  # noqa: ANN401
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
         context: contextvars.Context | None = None,
-        **more: Any,  # noqa: ANN401
     ) -> None:
-        if sslcontext is None:
-            self._start_accepting(protocol_factory, sock, server, context)
-            return
-        if context is not None:
-            more["context"] = context
-        super()._start_serving(  # type: ignore[misc]
-            protocol_factory, sock, sslcontext, server, *options, **more
-        )
+        if sslcontext is not None:
+            protocol_factory = tls.accepting_factory(
+                self,
+                protocol_factory,
+                sslcontext,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+        self._start_accepting(protocol_factory, sock, server, context)
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self._stop_accepting(sock)

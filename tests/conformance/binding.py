@@ -18,16 +18,20 @@ from collections.abc import Callable
 #: asyncio's own class, kept before anything is replaced.
 ASYNCIO_LOOP = unix_events._UnixSelectorEventLoop  # type: ignore[attr-defined]
 
+#: What the tests can run on: ours, ours where OpenSSL cannot be reached, the one to compare with.
+LOOPS = ("epoll", "epoll-sslproto", "asyncio")
+
 LoopClass = type[asyncio.AbstractEventLoop]
 NewLoop = Callable[..., asyncio.AbstractEventLoop]
 
 
 def loop_class(name: str) -> LoopClass:
-    """Return the class that is to be tested: "epoll" is ours, "asyncio" the one to compare with."""
+    """Return the class that is to be tested: one of LOOPS."""
     if name == "asyncio":
         return ASYNCIO_LOOP
     import epoll
 
+    epoll.EventLoop._native_tls = name != "epoll-sslproto"
     return epoll.EventLoop
 
 

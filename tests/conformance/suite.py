@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from tests.conformance import binding
 from tests.conformance.exceptions_list import ExceptionsList
 from tests.conformance.isolation import Outcome, run_isolated
 from tests.conformance.report import BAD, NOT_APPLICABLE, SuiteResult, summary
@@ -20,7 +21,7 @@ HERE = Path(__file__).parent
 def parse_options(description: str, arguments: list[str]) -> argparse.Namespace:
     """Read the options that both runners have."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--loop", choices=("epoll", "asyncio"), default="epoll")
+    parser.add_argument("--loop", choices=tuple(binding.LOOPS), default="epoll")
     parser.add_argument(
         "-k",
         dest="patterns",

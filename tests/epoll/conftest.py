@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.epoll.tls import TLS_LOOPS
 from tests.epoll.twins import LOOPS, Report, Reports, finish
 
 LoopMaker = Callable[[], asyncio.AbstractEventLoop]
@@ -20,13 +21,12 @@ def reports() -> Reports:
     return Reports()
 
 
-@pytest.fixture(params=list(LOOPS))
-def make_loop(request: pytest.FixtureRequest, reports: Reports) -> Iterator[LoopMaker]:
-    """Make loops, all of one kind, that are closed after the test."""
+@contextlib.contextmanager
+def making(new_loop: LoopMaker, reports: Reports) -> Iterator[LoopMaker]:
     with contextlib.ExitStack() as loops:
 
         def make() -> asyncio.AbstractEventLoop:
-            loop = LOOPS[request.param]()
+            loop = new_loop()
             loops.callback(finish, loop)
             loop.set_exception_handler(lambda _, context: reports.append(Report(context)))
             return loop
@@ -34,6 +34,22 @@ def make_loop(request: pytest.FixtureRequest, reports: Reports) -> Iterator[Loop
         yield make
     gc.collect()
     assert reports == [], "the loop has reported what the test does not expect"
+
+
+@pytest.fixture(params=list(LOOPS))
+def make_loop(request: pytest.FixtureRequest, reports: Reports) -> Iterator[LoopMaker]:
+    """Make loops, all of one kind, that are closed after the test."""
+    with making(LOOPS[request.param], reports) as make:
+        yield make
+
+
+@pytest.fixture(params=list(TLS_LOOPS))
+def tls_loop(
+    request: pytest.FixtureRequest, reports: Reports
+) -> Iterator[asyncio.AbstractEventLoop]:
+    """As `loop`, and ours in both ways that it has for TLS."""
+    with making(TLS_LOOPS[request.param], reports) as make:
+        yield make()
 
 
 @pytest.fixture

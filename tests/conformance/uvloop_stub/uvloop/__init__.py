@@ -12,9 +12,10 @@ from collections.abc import Coroutine
 
 __path__.append(os.environ["CONFORMANCE_UVLOOP"])
 
-if os.environ["CONFORMANCE_LOOP"] == "epoll":
+if os.environ["CONFORMANCE_LOOP"] != "asyncio":
     import epoll
 
+    epoll.EventLoop._native_tls = os.environ["CONFORMANCE_LOOP"] != "epoll-sslproto"
     Loop: type[asyncio.AbstractEventLoop] = epoll.EventLoop
 else:
     Loop = asyncio.SelectorEventLoop

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "openssl.hpp"
+
+namespace epoll::python {
+
+/// Bytes in one block of memory, appended at the end and taken from the front. Empty it has none,
+/// unless it was told to keep it.
+class ByteBlock {
+  public:
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+        return {memory_.get() + head_, size_};
+    }
+
+    /// Makes room for `count` bytes behind the present ones. Throws std::bad_alloc.
+    void reserve(std::size_t count);
+    void append(std::span<const std::byte> bytes);
+    void take(std::size_t count) noexcept;
+    void clear() noexcept;
+
+    /// Empties it, but keeps a block of at most `most` bytes for the next time.
+    void clear_but_keep(std::size_t most) noexcept;
+
+  private:
+    std::unique_ptr<std::byte[]> memory_;
+    std::size_t capacity_ = 0;
+    std::size_t head_ = 0;
+    std::size_t size_ = 0;
+};
+
+/// What read() and write() of a TlsSession did.
+enum class TlsStatus : unsigned char {
+    done,      ///< `count` bytes were moved, at least one
+    starving,  ///< more has to arrive first
+    ended,     ///< the peer has sent close_notify: nothing more will come
+    failed,    ///< the connection is broken; OpenSSL's error queue says how
+};
+
+struct TlsResult {
+    TlsStatus status;
+    std::size_t count;
+};
+
+/// One TLS connection between two runs of bytes: what arrived, and what is to be sent.
+///
+/// It borrows the SSL of an ssl.SSLObject, from attach() to detach(), and puts a BIO of its own
+/// into it: OpenSSL takes what arrived from the very memory into which the kernel has written, and
+/// what it makes is appended to one block, to be sent as it stands. Meanwhile the object's own
+/// methods (do_handshake, unwrap, read …) work on the same bytes. It knows no Python and no
+/// sockets; one thread.
+class TlsSession {
+  public:
+    explicit TlsSession(const OpenSsl& library) noexcept : library_(library) {}
+    TlsSession(const TlsSession&) = delete;
+    TlsSession& operator=(const TlsSession&) = delete;
+    ~TlsSession() { detach(); }
+
+    /// Takes the place of the BIOs of an SSL, which has to live until detach(). False when there is
+    /// no memory.
+    [[nodiscard]] bool attach(const ReachedSsl& reached) noexcept;
+
+    /// Gives the SSL its own BIOs back. Nothing happens when it has them.
+    void detach() noexcept;
+    [[nodiscard]] bool is_attached() const noexcept { return reached_.ssl != nullptr; }
+
+    // What has arrived
+
+    /// `bytes` are the next to be read, in place until keep_rest(). Throws std::bad_alloc.
+    void give(std::span<const std::byte> bytes);
+
+    /// Copies what OpenSSL has not taken: the memory of give() is not needed any more. Throws
+    /// std::bad_alloc.
+    void keep_rest();
+
+    /// Bytes that OpenSSL has not taken yet.
+    [[nodiscard]] std::size_t unread() const noexcept { return kept_.size() + fresh_.size(); }
+
+    /// Deciphered bytes of the present record that read() has not answered yet.
+    [[nodiscard]] std::size_t pending() const noexcept;
+
+    /// Deciphers into `room`, which is not empty: at most what one record has.
+    [[nodiscard]] TlsResult read(std::span<std::byte> room) noexcept;
+
+    // What is to be sent
+
+    /// Enciphers from the start of `bytes`, which are not empty: at most one record's.
+    [[nodiscard]] TlsResult write(std::span<const std::byte> bytes) noexcept;
+
+    /// Makes room for `count` bytes of outgoing(), so that they are not moved. Throws
+    /// std::bad_alloc.
+    void expect_outgoing(std::size_t count) { outgoing_.reserve(count); }
+    [[nodiscard]] std::span<const std::byte> outgoing() const noexcept { return outgoing_.bytes(); }
+    void clear_outgoing() noexcept { outgoing_.clear_but_keep(k_kept_block); }
+
+    // The BIO's functions, and where they find theirs.
+    static void use_library(const OpenSslFunctions& functions) noexcept;
+    static int on_bio_read(Bio* bio, char* room, int size) noexcept;
+    static int on_bio_write(Bio* bio, const char* data, int size) noexcept;
+    static long on_bio_control(Bio* bio, int command, long number, void* pointer) noexcept;
+
+  private:
+    /// For small messages. OpenSSL itself has some 40 KiB for a connection.
+    static constexpr std::size_t k_kept_block = 2 * 1024;
+
+    [[nodiscard]] static TlsSession& of(Bio* bio) noexcept;
+    [[nodiscard]] TlsStatus status_of(int result) const noexcept;
+    [[nodiscard]] std::size_t take_arrived(std::span<std::byte> room) noexcept;
+
+    const OpenSsl& library_;
+    ReachedSsl reached_;
+    ByteBlock kept_;
+    std::span<const std::byte> fresh_;  ///< behind kept_
+    ByteBlock outgoing_;
+};
+
+}  // namespace epoll::python
