@@ -1,4 +1,4 @@
-"""Builds the C echo server and the load client: ``python benchmarks/build.py [--sanitize]``.
+"""Builds the C echo server and the load clients: ``python benchmarks/build.py [--sanitize]``.
 
 Needs a C11 and a C++20 compiler (``$CC``, ``$CXX``) and nothing else. Programs that are newer than
 their source are left alone.
@@ -19,7 +19,7 @@ COMPILERS = {
     ".c": (os.environ.get("CC", "cc"), "-std=c11"),
     ".cpp": (os.environ.get("CXX", "c++"), "-std=c++20", "-Wold-style-cast"),
 }
-SOURCES = ("echo/c_echo_server.c", "echo/load_client.cpp")
+SOURCES = ("echo/c_echo_server.c", "echo/load_client.cpp", "echo/datagram_client.cpp")
 
 
 def build(*, sanitize: bool = False) -> Path:

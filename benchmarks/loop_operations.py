@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.operations import Load, Server, Trace
+from benchmarks.operations import DATAGRAMS, Load, Server, Trace
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def server_name(style: str, loop: str) -> str:
     return f"{style} on {loop}"
 
 
-ECHO_STYLES = ("protocol", "two-writes", "buffered", "streams", "sock")
+ECHO_STYLES = ("protocol", "two-writes", "buffered", "streams", "sock", DATAGRAMS)
 HELLO = "uvicorn"
 
 LOOP_SERVERS: dict[str, Server] = {
@@ -78,6 +78,13 @@ LOOP_RACES = (
     LoopRace("BufferedProtocol", "buffered", Load(10), target=1.2),
     LoopRace("streams, readline", "streams", Load(10, framing="line"), target=1.6),
     LoopRace("sock_recv, sock_sendall", "sock", Load(10), target=2.2),
+    LoopRace("UDP, 10 peers", DATAGRAMS, Load(10, framing=DATAGRAMS), target=1.6),
+    LoopRace(
+        "UDP, 32 under way for each of 2 peers",
+        DATAGRAMS,
+        Load(2, pipeline=32, framing=DATAGRAMS),
+        target=2,
+    ),
     LoopRace("uvicorn, hello world", HELLO, Load(10, framing="http"), target=1.15),
 )
 

@@ -40,12 +40,16 @@ SERVERS: dict[str, Server] = {
 }
 
 
+DATAGRAMS = "datagrams"
+
+
 @dataclass(frozen=True)
 class Load:
     """What the load client sends. A message has ``size`` bytes, its framing included.
 
     The framing ``http`` is a GET that has no body; its answer is asked for once and expected again
-    and again, so ``size`` does not matter.
+    and again, so ``size`` does not matter. ``datagrams`` are those of UDP: each peer has as many of
+    them under way as are pipelined.
     """
 
     connections: int

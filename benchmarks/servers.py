@@ -22,7 +22,7 @@ from typing import IO, Any
 from benchmarks.build import build
 from benchmarks.loop_operations import LOOP_SERVERS
 from benchmarks.measure import NotAvailableError, load_core, pinned_to, server_core
-from benchmarks.operations import SERVERS, Load
+from benchmarks.operations import DATAGRAMS, SERVERS, Load
 
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT = 15.0  # seconds until a server must have printed its address
@@ -174,13 +174,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def send_load(
     server: RunningServer, load: Load, *options: str, limit: float = 60
 ) -> dict[str, Any]:
-    """Run the load client on its core and return its report.
+    """Run the load client for the framing on its core and return its report.
 
     Raises:
         RuntimeError: a wrong answer, a closed connection or a time-out.
     """
     command = [
-        str(build() / "load_client"),
+        str(build() / ("datagram_client" if load.framing == DATAGRAMS else "load_client")),
         *(server.host, str(server.port)),
         *("--connections", str(load.connections)),
         *("--size", str(load.size)),
@@ -203,7 +203,7 @@ def _messages(server: RunningServer, load: Load) -> list[str]:
     """Return the options for what is sent and what must come back."""
     if load.framing == "http":
         return ["--request", _request("keep-alive"), "--answer", _http_answer(server)]
-    return ["--framing", load.framing]
+    return [] if load.framing == DATAGRAMS else ["--framing", load.framing]
 
 
 def _request(connection: str) -> str:

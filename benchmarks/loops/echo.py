@@ -10,6 +10,8 @@
     ``asyncio.start_server``, ``readline``, ``write`` and ``drain``.
 ``sock``
     a task for each connection, with ``loop.sock_recv`` and ``loop.sock_sendall``.
+``datagrams``
+    an ``asyncio.DatagramProtocol`` that sends each datagram back to where it came from.
 """
 
 from __future__ import annotations
@@ -69,6 +71,18 @@ class BufferedEcho(asyncio.BufferedProtocol):
         self.transport.write(self.buffer[:nbytes])
 
 
+class EchoOfDatagrams(asyncio.DatagramProtocol):
+    """Sends each datagram back."""
+
+    transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        self.transport.sendto(data, addr)
+
+
 async def echo_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send back each line until the peer closes."""
     while line := await reader.readline():
@@ -115,6 +129,14 @@ async def serve_sockets() -> Address:
     return address
 
 
+async def serve_datagrams() -> Address:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(EchoOfDatagrams, local_addr=("127.0.0.1", 0))
+    _endpoints.append(transport)
+    address: Address = transport.get_extra_info("sockname")
+    return address
+
+
 def _address_of(server: asyncio.Server) -> Address:
     address: Address = server.sockets[0].getsockname()
     _servers.append(server)
@@ -123,6 +145,7 @@ def _address_of(server: asyncio.Server) -> Address:
 
 # A server that nobody holds may be collected with its sockets; these live as long as the process.
 _servers: list[asyncio.Server] = []
+_endpoints: list[asyncio.DatagramTransport] = []
 
 STYLES: dict[str, Callable[[], Awaitable[Address]]] = {
     "protocol": lambda: serve_protocol(Echo),
@@ -130,6 +153,7 @@ STYLES: dict[str, Callable[[], Awaitable[Address]]] = {
     "buffered": lambda: serve_protocol(BufferedEcho),
     "streams": serve_streams,
     "sock": serve_sockets,
+    "datagrams": serve_datagrams,
 }
 
 

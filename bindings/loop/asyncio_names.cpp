@@ -54,7 +54,9 @@ bool add_asyncio_names(PyObject* /*module*/, LoopState& state) {
                    {state.name_name, "name"},
                    {state.loop_name, "loop"},
                    {state.future_name, "Future"},
-                   {state.task_name, "Task"}});
+                   {state.task_name, "Task"},
+                   {state.datagram_received_name, "datagram_received"},
+                   {state.error_received_name, "error_received"}});
 }
 
 }  // namespace epoll::python

@@ -4,6 +4,7 @@
 
 #include "../errors.hpp"
 #include "acceptors.hpp"
+#include "datagram_transport.hpp"
 #include "fd_watches.hpp"
 #include "handle.hpp"
 #include "transports.hpp"
@@ -204,6 +205,13 @@ std::span<std::byte> Loop::read_buffer() {
         read_buffer_ = std::make_unique_for_overwrite<std::byte[]>(k_read_buffer);
     }
     return {read_buffer_.get(), k_read_buffer};
+}
+
+DatagramShare& Loop::datagrams() {
+    if (datagrams_ == nullptr) {
+        datagrams_ = std::make_unique<DatagramShare>();
+    }
+    return *datagrams_;
 }
 
 void Loop::on_fork() noexcept {

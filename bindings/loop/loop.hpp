@@ -20,6 +20,7 @@ namespace epoll::python {
 class FdWatches;
 class Acceptors;
 class Transports;
+struct DatagramShare;
 
 /// What belongs to a failure besides the exception: the entries of the context that asyncio's
 /// exception handlers get. Null: there is no such entry.
@@ -152,6 +153,9 @@ class Loop final : public ListHook<LiveTag>, private WaitObserver {
     /// next one.
     [[nodiscard]] std::span<std::byte> read_buffer();
 
+    /// What the transports of datagrams share; made for the first of them.
+    [[nodiscard]] DatagramShare& datagrams();
+
     /// In the child of a fork: the epoll instance is the parent's and must not be touched. It is
     /// replaced by a new one in which nothing is registered; the loop cannot be run any more.
     void on_fork() noexcept;
@@ -182,6 +186,7 @@ class Loop final : public ListHook<LiveTag>, private WaitObserver {
     ContextCache contexts_;
     std::unique_ptr<FdWatches> watches_;
     std::unique_ptr<Acceptors> acceptors_;
+    std::unique_ptr<DatagramShare> datagrams_;
     std::unique_ptr<Transports> transports_;
     std::unique_ptr<std::byte[]> read_buffer_;
     std::optional<GilReleased> released_;

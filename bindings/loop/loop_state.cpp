@@ -13,6 +13,7 @@ auto held_by(State& state) noexcept {
                       &state.timer_handle_type,
                       &state.threadsafe_handle_type,
                       &state.socket_transport_type,
+                      &state.datagram_transport_type,
                       &state.stream_reader_type,
                       &state.stream_protocol_type,
                       &state.stream_writer_type,

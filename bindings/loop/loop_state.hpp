@@ -35,6 +35,7 @@ struct LoopState {
     Ref timer_handle_type;
     Ref threadsafe_handle_type;  ///< empty where asyncio has no such class: before 3.14
     Ref socket_transport_type;
+    Ref datagram_transport_type;
     Ref stream_reader_type;
     Ref stream_protocol_type;
     Ref stream_writer_type;
@@ -59,6 +60,8 @@ struct LoopState {
     Ref future_name;   ///< "Future"
     Ref task_name;     ///< "Task"
     Ref no_arguments;  ///< ()
+    Ref datagram_received_name;
+    Ref error_received_name;
 
     HandleLayout layout{};
     ContextLayout contexts;
@@ -110,6 +113,7 @@ bool add_handle_types(PyObject* module, LoopState& state);
 bool add_loop_type(PyObject* module, LoopState& state);
 bool add_socket_transport_type(PyObject* module, LoopState& state);
 bool add_tls_transport_type(PyObject* module, LoopState& state);
+bool add_datagram_transport_type(PyObject* module, LoopState& state);
 bool add_stream_types(PyObject* module, LoopState& state);
 bool add_socket_operation_type(PyObject* module, LoopState& state);
 

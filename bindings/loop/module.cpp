@@ -11,8 +11,13 @@ namespace epoll::python {
 
 namespace {
 
-constexpr std::array k_parts{&add_asyncio_names,         &add_handle_types,       &add_loop_type,
-                             &add_socket_transport_type, &add_tls_transport_type, &add_stream_types,
+constexpr std::array k_parts{&add_asyncio_names,
+                             &add_handle_types,
+                             &add_loop_type,
+                             &add_socket_transport_type,
+                             &add_tls_transport_type,
+                             &add_datagram_transport_type,
+                             &add_stream_types,
                              &add_socket_operation_type};
 
 int execute(PyObject* module) noexcept {

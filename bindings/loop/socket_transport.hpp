@@ -6,7 +6,6 @@
 #include <optional>
 #include <span>
 
-#include <epoll/base/intrusive_list.hpp>
 #include <epoll/base/owned_fd.hpp>
 #include <epoll/loop/reactor.hpp>
 #include <epoll/net/address.hpp>
@@ -49,7 +48,7 @@ class LockedBuffer {
 /// called). Apart from that it may be abandoned, by the end of its loop: then nothing is watched
 /// and nothing can be sent any more, but the connection stays open until the object dies. The
 /// loop's Transports keep the object alive until it is lost.
-class SocketTransport final : public ListHook<LiveTransportTag>, private StreamHandler {
+class SocketTransport final : public LiveTransport, private StreamHandler {
   public:
     SocketTransport(Loop& loop, PyObject* self) noexcept;
     SocketTransport(const SocketTransport&) = delete;
@@ -105,7 +104,7 @@ class SocketTransport final : public ListHook<LiveTransportTag>, private StreamH
 
     // What there is to know; borrowed, null for None.
 
-    [[nodiscard]] PyObject* self() const noexcept { return self_; }
+    [[nodiscard]] PyObject* self() const noexcept override { return self_; }
     [[nodiscard]] PyObject* loop_object() const noexcept { return loop_object_.get(); }
     [[nodiscard]] PyObject* protocol() const noexcept { return protocol_.get(); }
     [[nodiscard]] PyObject* context() const noexcept { return context_.get(); }
@@ -122,7 +121,7 @@ class SocketTransport final : public ListHook<LiveTransportTag>, private StreamH
     [[nodiscard]] Ref all_extra_info();
 
     /// The loop ends: see Transports::close().
-    void abandon() noexcept;
+    void abandon() noexcept override;
 
     /// The object dies, or is garbage: warns if it was not closed, and closes the connection.
     void finalize() noexcept;

@@ -6,6 +6,7 @@
 
 #include "../errors.hpp"
 #include "fd_watches.hpp"
+#include "io_references.hpp"
 #include "loop_state.hpp"
 #include "socket_transport.hpp"
 #include "tls_transport.hpp"
@@ -15,19 +16,6 @@ namespace epoll::python {
 namespace {
 
 constexpr const char* k_data_failure = "Fatal error: protocol.data_received() call failed.";
-
-/// Dict item `name` of the socket object's I/O references, one more or less; errors are cleared: an
-/// object that does not count them is closed by whoever owns it.
-bool change_io_references(PyObject* socket, long change) noexcept {
-    const Ref count = Ref::steal(PyObject_GetAttrString(socket, "_io_refs"));
-    const long value = count ? PyLong_AsLong(count.get()) : -1;
-    const Ref changed = value >= 0 ? Ref::steal(PyLong_FromLong(value + change)) : Ref{};
-    if (changed && PyObject_SetAttrString(socket, "_io_refs", changed.get()) == 0) {
-        return true;
-    }
-    PyErr_Clear();
-    return false;
-}
 
 bool is_internet(int family) noexcept { return family == AF_INET || family == AF_INET6; }
 

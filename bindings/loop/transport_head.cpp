@@ -35,6 +35,16 @@ bool has_expected_layout(PyObject* base) noexcept {
     return false;
 }
 
+Ref attribute_of(const char* module_name, const char* name) noexcept {
+    const Ref module = Ref::steal(PyImport_ImportModule(module_name));
+    return module ? Ref::steal(PyObject_GetAttrString(module.get(), name)) : Ref{};
+}
+
+Ref transport_base() noexcept {
+    Ref base = attribute_of("asyncio.transports", "_FlowControlMixin");
+    return base && has_expected_layout(base.get()) ? std::move(base) : Ref{};
+}
+
 /// Sets what start_tls() and sendfile() ask a transport for.
 bool add_constants(PyObject* type, const char* sendfile_mode) noexcept {
     const Ref constants = Ref::steal(PyImport_ImportModule("asyncio.constants"));
@@ -91,11 +101,8 @@ PyMemberDef transport_members[] = {
 
 Ref make_transport_type(PyObject* module, const char* name, PyType_Spec& spec,
                         const char* sendfile_mode) {
-    const Ref transports = Ref::steal(PyImport_ImportModule("asyncio.transports"));
-    const Ref base = transports
-                         ? Ref::steal(PyObject_GetAttrString(transports.get(), "_FlowControlMixin"))
-                         : Ref{};
-    if (!base || !has_expected_layout(base.get())) {
+    const Ref base = transport_base();
+    if (!base) {
         return {};
     }
     Ref type = Ref::steal(PyType_FromModuleAndSpec(module, &spec, base.get()));
@@ -103,6 +110,14 @@ Ref make_transport_type(PyObject* module, const char* name, PyType_Spec& spec,
                    PyModule_AddObjectRef(module, name, type.get()) == 0
                ? std::move(type)
                : Ref{};
+}
+
+Ref make_datagram_transport_type(PyObject* module, const char* name, PyType_Spec& spec) {
+    const Ref base = transport_base();
+    const Ref datagrams = base ? attribute_of("asyncio.transports", "DatagramTransport") : Ref{};
+    const Ref bases = datagrams ? Ref::steal(PyTuple_Pack(2, base.get(), datagrams.get())) : Ref{};
+    Ref type = bases ? Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get())) : Ref{};
+    return type && PyModule_AddObjectRef(module, name, type.get()) == 0 ? std::move(type) : Ref{};
 }
 
 std::optional<FlowLimits> to_flow_limits(PyObject* high, PyObject* low,

@@ -35,6 +35,10 @@ extern PyMemberDef transport_members[];
 [[nodiscard]] Ref make_transport_type(PyObject* module, const char* name, PyType_Spec& spec,
                                       const char* sendfile_mode);
 
+/// As above, for a transport of datagrams: an asyncio.DatagramTransport.
+[[nodiscard]] Ref make_datagram_transport_type(PyObject* module, const char* name,
+                                               PyType_Spec& spec);
+
 /// What set_write_buffer_limits(high, low) means, in bytes.
 struct FlowLimits {
     std::size_t high, low;

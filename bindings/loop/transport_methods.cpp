@@ -2,6 +2,7 @@
 
 #include "../method.hpp"
 #include "acceptors.hpp"
+#include "datagram_transport.hpp"
 #include "loop.hpp"
 #include "tls_transport.hpp"
 #include "transport.hpp"
@@ -23,6 +24,28 @@ Ref make_socket_transport(LoopObject& self, const CallArguments& arguments) {
     }
     const auto& [socket, protocol, waiter, extra, server, context] = *bound;
     return make_transport(*self.loop, socket, {protocol, waiter, extra, server, context});
+}
+
+Ref make_datagrams(LoopObject& self, const CallArguments& arguments) {
+    static constexpr Signature<5> k_signature{
+        "_make_datagram_transport",
+        {"sock", "protocol", "address", "waiter", "extra"},
+        {Parameter::required, Parameter::required, Parameter::optional, Parameter::optional,
+         Parameter::optional},
+    };
+    const auto bound = k_signature.bind(arguments);
+    if (!bound) {
+        return {};
+    }
+    const auto& [socket, protocol, address, waiter, extra] = *bound;
+    const LoopState& state = self.loop->state();
+    if (has_plain_addresses(state, socket)) {
+        return make_datagram_transport(*self.loop, {socket, protocol, address, waiter, extra});
+    }
+    const auto given = [](PyObject* object) { return object != nullptr ? object : Py_None; };
+    return Ref::steal(PyObject_CallMethod(state.support.get(), "make_datagram_transport", "OOOOOO",
+                                          self.as_python(), socket, protocol, given(address),
+                                          given(waiter), given(extra)));
 }
 
 Ref start_accepting(LoopObject& self, const CallArguments& arguments) {
@@ -80,6 +103,10 @@ constexpr const char* k_make_text =
     "_make_socket_transport($self, /, sock, protocol, waiter=None, *, extra=None, server=None,\n"
     "                       context=None)\n--\n\n"
     "Make the transport of a connected, non-blocking socket object, which it closes at its end.";
+constexpr const char* k_make_datagrams_text =
+    "_make_datagram_transport($self, /, sock, protocol, address=None, waiter=None, extra=None)\n"
+    "--\n\n"
+    "Make the transport of a non-blocking datagram socket object, which it closes at its end.";
 constexpr const char* k_start_text =
     "_start_accepting($self, /, protocol_factory, sock, server, context)\n--\n\n"
     "Make a transport of each connection that arrives at a listening socket.";
@@ -92,6 +119,8 @@ constexpr const char* k_stop_text =
 void append_transport_methods(std::vector<PyMethodDef>& methods) {
     methods.push_back(make_method<make_socket_transport>("_make_socket_transport", k_make_text));
     methods.push_back(make_method<make_tls>("_make_tls_transport", k_tls_text));
+    methods.push_back(
+        make_method<make_datagrams>("_make_datagram_transport", k_make_datagrams_text));
     methods.push_back(make_method<start_accepting>("_start_accepting", k_start_text));
     methods.push_back(make_method<stop_accepting>("_stop_accepting", k_stop_text));
 }

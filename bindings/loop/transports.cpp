@@ -1,7 +1,6 @@
 #include "transports.hpp"
 
 #include "../ref.hpp"
-#include "socket_transport.hpp"
 
 namespace epoll::python {
 
@@ -9,12 +8,12 @@ Transports::Transports() noexcept = default;
 
 Transports::~Transports() { close(); }
 
-void Transports::add(SocketTransport& transport) noexcept {
+void Transports::add(LiveTransport& transport) noexcept {
     (void)Ref::borrow(transport.self()).release();
     live_.push_back(transport);
 }
 
-void Transports::remove(SocketTransport& transport) noexcept {
+void Transports::remove(LiveTransport& transport) noexcept {
     if (transport.is_linked()) {
         const Ref last = Ref::steal(transport.self());
         transport.unlink();
@@ -22,14 +21,14 @@ void Transports::remove(SocketTransport& transport) noexcept {
 }
 
 void Transports::close() noexcept {
-    while (SocketTransport* const transport = live_.pop_front()) {
+    while (LiveTransport* const transport = live_.pop_front()) {
         const Ref last = Ref::steal(transport->self());
         transport->abandon();
     }
 }
 
 int Transports::traverse(visitproc visit, void* arg) noexcept {
-    for (SocketTransport& transport : live_) {
+    for (LiveTransport& transport : live_) {
         Py_VISIT(transport.self());
     }
     return 0;

@@ -6,8 +6,20 @@
 
 namespace epoll::python {
 
-class SocketTransport;
 struct LiveTransportTag;
+
+/// A transport that the loop keeps alive.
+class LiveTransport : public ListHook<LiveTransportTag> {
+  public:
+    /// The Python object, borrowed.
+    [[nodiscard]] virtual PyObject* self() const noexcept = 0;
+
+    /// The loop ends: see Transports::close().
+    virtual void abandon() noexcept = 0;
+
+  protected:
+    ~LiveTransport() = default;
+};
 
 /// The transports of a loop that have not ended yet. The loop keeps them alive: whoever drops the
 /// last reference to one that reads has not closed the connection. On the loop's thread only.
@@ -19,8 +31,8 @@ class Transports {
     ~Transports();
 
     /// Takes a reference to the object of `transport`, until remove().
-    void add(SocketTransport& transport) noexcept;
-    static void remove(SocketTransport& transport) noexcept;
+    void add(LiveTransport& transport) noexcept;
+    static void remove(LiveTransport& transport) noexcept;
 
     /// For the end of the loop, while its reactor still exists. Nothing is watched or called any
     /// more; a transport that nobody else has dies, with a ResourceWarning as every unclosed one,
@@ -31,7 +43,7 @@ class Transports {
     void clear() noexcept { close(); }
 
   private:
-    IntrusiveList<SocketTransport, LiveTransportTag> live_;
+    IntrusiveList<LiveTransport, LiveTransportTag> live_;
 };
 
 }  // namespace epoll::python

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import socket
 from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
 from asyncio.format_helpers import _format_callback_source, extract_stack
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,11 @@ __all__ = [
     "ReaderBuffer",
     "create_future",
     "create_task",
+    "datagram_address",
     "extract_stack",
     "log_os_error",
     "log_tls",
+    "make_datagram_transport",
     "report_failure",
     "report_handle_failure",
     "run",
@@ -132,6 +135,42 @@ def warn_tls_eof() -> None:
 def warn_lost_tls_write() -> None:
     """Warn of a protocol that goes on writing to a TLS connection that is closed."""
     logger.warning("SSL connection is closed")
+
+
+def make_datagram_transport(
+    loop: EventLoop,
+    sock: socket.socket,
+    protocol: asyncio.DatagramProtocol,
+    address: Any,  # noqa: ANN401
+    waiter: asyncio.Future[None] | None,
+    extra: dict[str, Any] | None,
+) -> asyncio.DatagramTransport:
+    """Make asyncio's own transport, of a socket whose addresses the native one does not know.
+
+    That is a socket of another family than IPv4, IPv6 and Unix, and an object of a class derived
+    from socket.socket, whose sendto() may do anything.
+    """
+    make = asyncio.SelectorEventLoop._make_datagram_transport  # type: ignore[attr-defined]
+    transport: asyncio.DatagramTransport = make(loop, sock, protocol, address, waiter, extra)
+    return transport
+
+
+def datagram_address(sock: socket.socket, address: Any) -> Any:  # noqa: ANN401
+    """Look up where `sock` would send to, while it cannot. Blocks as its sendto() does.
+
+    Raises:
+        OSError: There is no such host.
+        TypeError, ValueError: It is no address.
+    """
+    if sock.family == socket.AF_UNIX:
+        if isinstance(address, str):  # any other one needs no look-up
+            raise OSError("AF_UNIX path too long")
+        return bytes(memoryview(address))
+    host, port, *rest = address
+    special = {"": "0.0.0.0" if sock.family == socket.AF_INET else "::"}
+    special["<broadcast>"] = "255.255.255.255"
+    found = socket.getaddrinfo(special.get(host, host), port, sock.family, sock.type)[0][4]
+    return (*found[:2], *(rest or found[2:]))
 
 
 def warn_lost_write() -> None:
