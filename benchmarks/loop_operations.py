@@ -134,7 +134,17 @@ LOOP_WORK: dict[str, tuple[LoopWork, ...]] = {
         LoopWork("TLS, 16 MiB there and back (streams)", "tls:bulk", 1, target=1.2),
         LoopWork("TLS handshakes", "tls:handshakes", 100, target=1.03),
     ),
+    "loop-children": (
+        LoopWork("start /bin/true, wait", "children:processes", 50, target=3.5),
+        LoopWork("communicate with /bin/cat", "children:processes_with_pipes", 50, target=2),
+        LoopWork("100 bytes through two pipes", "children:pipe_echo", 5_000, target=1),
+    ),
 }
+
+# One file over loopback, against a loop of sendfile(2).
+FILE_SIZE = 1 << 30
+FILE_STYLES = ("socket", "transport")
+FILE_TARGET = 0.95
 
 
 # Connections that have exchanged one message each and keep still, beside some that do not. The

@@ -191,6 +191,8 @@ CASES: dict[str, Case] = {
     "loop-scheduling": Case("Event loops: callbacks, timers, tasks", "loop_work"),
     "loop-network": Case("Event loops: connections, streams, names", "loop_work"),
     "loop-tls": Case("Event loops: TLS", "loop_work"),
+    "loop-children": Case("Event loops: children and pipes", "loop_work"),
+    "loop-files": Case("Event loops: a file by sendfile", "loop_files"),
     "loop-idle": Case("Event loops: ten thousand idle connections", "loop_idle"),
 }
 

@@ -81,14 +81,7 @@ Ref get_write_buffer_limits(Object& self) {
 }
 
 Ref set_write_buffer_limits(Object& self, const CallArguments& arguments) {
-    static constexpr Signature<2> k_signature{
-        "set_write_buffer_limits",
-        {"high", "low"},
-        {Parameter::optional, Parameter::optional},
-    };
-    const auto bound = k_signature.bind(arguments);
-    const auto limits =
-        bound ? to_flow_limits((*bound)[0], (*bound)[1], WaterMarks{}.high) : std::nullopt;
+    const auto limits = bind_write_limits(arguments);
     return limits ? as_none(self.transport.set_limits(*limits)) : Ref{};
 }
 

@@ -7,6 +7,7 @@
 #include "datagram_transport.hpp"
 #include "fd_watches.hpp"
 #include "handle.hpp"
+#include "pipes.hpp"
 #include "transports.hpp"
 
 namespace epoll::python {
@@ -29,6 +30,7 @@ Loop::Loop(LoopState& state, Ref module)
       watches_(std::make_unique<FdWatches>(*this)),
       acceptors_(std::make_unique<Acceptors>(*this)),
       transports_(std::make_unique<Transports>()),
+      pipes_(std::make_unique<Pipes>()),
       home_(PyThread_get_thread_ident()) {
     reactor_->set_poll_interval(k_poll_interval);
     reactor_->set_observer(this);
@@ -150,6 +152,7 @@ void Loop::close() noexcept {
     }
     acceptors_->close();
     transports_->close();
+    pipes_->close();
     watches_->close();
 }
 
@@ -228,8 +231,8 @@ int Loop::traverse(visitproc visit, void* arg) noexcept {
         Py_VISIT(held->get());
     }
     for (const int stopped : {contexts_.traverse(visit, arg), handles_.traverse(visit, arg),
-                              transports_->traverse(visit, arg), watches_->traverse(visit, arg),
-                              acceptors_->traverse(visit, arg)}) {
+                              transports_->traverse(visit, arg), pipes_->traverse(visit, arg),
+                              watches_->traverse(visit, arg), acceptors_->traverse(visit, arg)}) {
         if (stopped != 0) {
             return stopped;
         }

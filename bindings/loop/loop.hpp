@@ -21,6 +21,7 @@ class FdWatches;
 class Acceptors;
 class Transports;
 struct DatagramShare;
+class Pipes;
 
 /// What belongs to a failure besides the exception: the entries of the context that asyncio's
 /// exception handlers get. Null: there is no such entry.
@@ -52,6 +53,7 @@ class Loop final : public ListHook<LiveTag>, private WaitObserver {
     [[nodiscard]] FdWatches& watches() noexcept { return *watches_; }
     [[nodiscard]] Acceptors& acceptors() noexcept { return *acceptors_; }
     [[nodiscard]] Transports& transports() noexcept { return *transports_; }
+    [[nodiscard]] Pipes& pipes() noexcept { return *pipes_; }
 
     [[nodiscard]] ContextCache& contexts() noexcept { return contexts_; }
     [[nodiscard]] HeldHandles& handles() noexcept { return handles_; }
@@ -188,6 +190,7 @@ class Loop final : public ListHook<LiveTag>, private WaitObserver {
     std::unique_ptr<Acceptors> acceptors_;
     std::unique_ptr<DatagramShare> datagrams_;
     std::unique_ptr<Transports> transports_;
+    std::unique_ptr<Pipes> pipes_;
     std::unique_ptr<std::byte[]> read_buffer_;
     std::optional<GilReleased> released_;
     MemberDeferred<Loop, &Loop::on_wake> wake_{*this};

@@ -14,6 +14,8 @@ auto held_by(State& state) noexcept {
                       &state.threadsafe_handle_type,
                       &state.socket_transport_type,
                       &state.datagram_transport_type,
+                      &state.read_pipe_type,
+                      &state.write_pipe_type,
                       &state.stream_reader_type,
                       &state.stream_protocol_type,
                       &state.stream_writer_type,

@@ -36,6 +36,8 @@ struct LoopState {
     Ref threadsafe_handle_type;  ///< empty where asyncio has no such class: before 3.14
     Ref socket_transport_type;
     Ref datagram_transport_type;
+    Ref read_pipe_type;
+    Ref write_pipe_type;
     Ref stream_reader_type;
     Ref stream_protocol_type;
     Ref stream_writer_type;
@@ -114,6 +116,7 @@ bool add_loop_type(PyObject* module, LoopState& state);
 bool add_socket_transport_type(PyObject* module, LoopState& state);
 bool add_tls_transport_type(PyObject* module, LoopState& state);
 bool add_datagram_transport_type(PyObject* module, LoopState& state);
+bool add_pipe_types(PyObject* module, LoopState& state);
 bool add_stream_types(PyObject* module, LoopState& state);
 bool add_socket_operation_type(PyObject* module, LoopState& state);
 
@@ -123,5 +126,6 @@ void append_scheduling_methods(std::vector<PyMethodDef>& methods,
 void append_watch_methods(std::vector<PyMethodDef>& methods);      ///< add_reader …
 void append_socket_methods(std::vector<PyMethodDef>& methods);     ///< sock_recv …
 void append_transport_methods(std::vector<PyMethodDef>& methods);  ///< transports and accepting
+void append_pipe_methods(std::vector<PyMethodDef>& methods);       ///< transports of pipes
 
 }  // namespace epoll::python

@@ -17,6 +17,7 @@ constexpr std::array k_parts{&add_asyncio_names,
                              &add_socket_transport_type,
                              &add_tls_transport_type,
                              &add_datagram_transport_type,
+                             &add_pipe_types,
                              &add_stream_types,
                              &add_socket_operation_type};
 

@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include <epoll/net/stream.hpp>
+
 #include "../errors.hpp"
 
 #if PY_VERSION_HEX < 0x030C0000
@@ -144,6 +146,16 @@ std::optional<FlowLimits> to_flow_limits(PyObject* high, PyObject* low,
         return std::nullopt;
     }
     return FlowLimits{static_cast<std::size_t>(upper), static_cast<std::size_t>(lower)};
+}
+
+std::optional<FlowLimits> bind_write_limits(const CallArguments& arguments) noexcept {
+    static constexpr Signature<2> k_signature{
+        "set_write_buffer_limits",
+        {"high", "low"},
+        {Parameter::optional, Parameter::optional},
+    };
+    const auto bound = k_signature.bind(arguments);
+    return bound ? to_flow_limits((*bound)[0], (*bound)[1], WaterMarks{}.high) : std::nullopt;
 }
 
 }  // namespace epoll::python

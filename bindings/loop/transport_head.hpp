@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "../arguments.hpp"
 #include "../python.hpp"
 #include "../ref.hpp"
 
@@ -48,5 +49,8 @@ struct FlowLimits {
 /// quarter of the other. Null and None are left out. Nothing with an exception set.
 [[nodiscard]] std::optional<FlowLimits> to_flow_limits(PyObject* high, PyObject* low,
                                                        std::size_t high_default) noexcept;
+
+/// The same for the arguments of set_write_buffer_limits(high=None, low=None).
+[[nodiscard]] std::optional<FlowLimits> bind_write_limits(const CallArguments& arguments) noexcept;
 
 }  // namespace epoll::python

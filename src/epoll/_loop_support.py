@@ -32,6 +32,7 @@ __all__ = [
     "run",
     "run_in_debug",
     "run_unless_cancelled",
+    "warn_lost_pipe_write",
     "warn_lost_tls_write",
     "warn_lost_write",
     "warn_tls_eof",
@@ -176,6 +177,11 @@ def datagram_address(sock: socket.socket, address: Any) -> Any:  # noqa: ANN401
 def warn_lost_write() -> None:
     """Warn of a protocol that goes on writing to a connection that is lost."""
     logger.warning("socket.send() raised exception.")
+
+
+def warn_lost_pipe_write() -> None:
+    """Warn of a program that goes on writing to a pipe that is closed."""
+    logger.warning("pipe closed by peer or os.write(pipe, data) raised exception.")
 
 
 class ReaderBuffer(bytearray):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 import signal
 import sys
 import threading
 from typing import IO, TYPE_CHECKING, Any
 
-from . import _loop, streams, tls
+from . import _loop, processes, streams, tls
 from ._literals import literal_infos
 
 if TYPE_CHECKING:
@@ -44,6 +45,32 @@ class Reactor:
         """Do nothing: the loop closes its own reactor."""
 
 
+class SignalPipe:
+    """One end of the pipe that the numbers of signals go through; asyncio has a socket there.
+
+    A socket takes less than three hundred of them, as each byte is a message in the kernel: of the
+    next signals, whatever they are, nobody would hear. A pipe takes 65,536.
+    """
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def recv(self, size: int) -> bytes:
+        return os.read(self._fd, size)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd != -1:
+            os.close(fd)
+
+    __del__ = close
+
+
 class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
     """An asyncio event loop over the reactor of the C++ core.
 
@@ -62,6 +89,7 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
     __slots__ = (
         "_asyncgens",
         "_asyncgens_shutdown_called",
+        "_children",
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
@@ -89,18 +117,21 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         slow_callback_duration: float
         _current_handle: asyncio.Handle | None
         _old_agen_hooks: sys._asyncgen_hooks | None
-        _csock: socket.socket
-        _ssock: socket.socket
+        _csock: SignalPipe
+        _ssock: SignalPipe
+        _internal_fds: int
         _signal_handlers: dict[int, asyncio.Handle]
         _asyncgen_firstiter_hook: Callable[[AsyncGenerator[Any, Any]], None]
         _asyncgen_finalizer_hook: Callable[[AsyncGenerator[Any, Any]], None]
 
         def _check_running(self) -> None: ...
+        def _read_from_self(self) -> None: ...
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
 
     def __init__(self) -> None:
         self._native_wakeup_fd = False
         self._old_agen_hooks = None
+        self._children: set[processes.ChildWatch] = set()
         try:
             super().__init__(Reactor(self._waited_for))  # type: ignore[arg-type]
         except BaseException:
@@ -268,6 +299,14 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
 
+    async def _make_subprocess_transport(
+        self,
+        protocol: asyncio.SubprocessProtocol,
+        *arguments: Any,  # noqa: ANN401
+        **options: Any,  # noqa: ANN401
+    ) -> asyncio.SubprocessTransport:
+        return await processes.make_process_transport(self, protocol, *arguments, **options)
+
     def _start_serving(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
@@ -312,6 +351,11 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
             if was_reading:
                 transp.resume_reading()
 
+    def _make_self_pipe(self) -> None:
+        self._ssock, self._csock = map(SignalPipe, os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+        self._internal_fds += 1
+        self._add_reader(self._ssock, self._read_from_self)
+
     def _close_self_pipe(self) -> None:
         if self._ssock.fileno() != -1:  # else the garbage collector has been there first
             super()._close_self_pipe()  # type: ignore[misc]
@@ -327,6 +371,8 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         if not self.is_closed():
             super().close()
         self._close_native()
+        for child in list(getattr(self, "_children", ())):  # none before __init__()
+            child.forget()
 
 
 # What asyncio has, for a class derived from ours that has its own time(). The difference is what

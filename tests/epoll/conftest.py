@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.epoll.pipes import ends, pipe  # noqa: F401
 from tests.epoll.tls import TLS_LOOPS
 from tests.epoll.twins import LOOPS, Report, Reports, finish
 
