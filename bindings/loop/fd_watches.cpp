@@ -154,7 +154,7 @@ class FdWatches::Watch final : private Source {
         return places_[static_cast<std::size_t>(direction)];
     }
 
-    [[nodiscard]] std::uint64_t turn() const noexcept { return reactor().statistics().turns; }
+    [[nodiscard]] std::uint64_t turn() const noexcept { return reactor().turns(); }
 
     [[nodiscard]] Events wanted_with(Direction direction) noexcept {
         return waited_for() | events_of(direction);

@@ -157,7 +157,38 @@ class HandleLock {
     bool has_failed_ = false;
 };
 
+/// Has the loop show `handle` as the one that runs, if somebody looks.
+class Shown {
+  public:
+    Shown(Loop& loop, PyObject* handle) noexcept
+        : loop_(loop), is_shown_(loop.observation().is_on()) {
+        if (is_shown_) [[unlikely]] {
+            show(Ref::borrow(handle));
+        }
+    }
+    Shown(const Shown&) = delete;
+    Shown& operator=(const Shown&) = delete;
+    ~Shown() {
+        if (is_shown_) [[unlikely]] {
+            show({});
+        }
+    }
+
+  private:
+    void show(Ref handle) noexcept {
+        {
+            const CriticalSection section{loop_.self()};
+            handle = loop_.observation().set_running(std::move(handle));
+        }
+        handle.reset();
+    }
+
+    Loop& loop_;
+    bool is_shown_;
+};
+
 void run(Loop& loop, PyObject* handle) noexcept {
+    const Shown shown{loop, handle};
     const HandleLock lock{handle};
     if (lock.has_failed()) [[unlikely]] {
         loop.report_failure({.message = "Exception in a handle"});
@@ -217,7 +248,7 @@ void run_unseen(Loop& loop, PyObject* handle) noexcept {
 /// Runs a handle that the loop has let go.
 void run_released(Loop& loop, Ref handle) noexcept {
     LoopState& state = loop.state();
-    if (loop.is_debug() || !is_unseen(state.layout, handle.get()) ||
+    if (loop.observation().is_on() || !is_unseen(state.layout, handle.get()) ||
         !is_usual(slot_of(handle.get(), state.layout.args),
                   slot_of(handle.get(), state.layout.context))) [[unlikely]] {
         run(loop, handle.get());

@@ -230,9 +230,10 @@ int Loop::traverse(visitproc visit, void* arg) noexcept {
     for (const Ref* held : {&module_, &task_factory_, &creation_keywords_, &failure_}) {
         Py_VISIT(held->get());
     }
-    for (const int stopped : {contexts_.traverse(visit, arg), handles_.traverse(visit, arg),
-                              transports_->traverse(visit, arg), pipes_->traverse(visit, arg),
-                              watches_->traverse(visit, arg), acceptors_->traverse(visit, arg)}) {
+    for (const int stopped : {observation_.traverse(visit, arg), contexts_.traverse(visit, arg),
+                              handles_.traverse(visit, arg), transports_->traverse(visit, arg),
+                              pipes_->traverse(visit, arg), watches_->traverse(visit, arg),
+                              acceptors_->traverse(visit, arg)}) {
         if (stopped != 0) {
             return stopped;
         }
@@ -245,13 +246,25 @@ void Loop::clear() noexcept {
     task_factory_ = Ref::none();
     creation_keywords_.reset();
     failure_.reset();
+    const Ref running = observation_.set_running({});
     contexts_.clear();
 }
 
-void Loop::on_block() noexcept { released_.emplace(); }
+std::optional<std::uint64_t> Loop::progress() const noexcept {
+    if (!is_driving_ || observation_.is_resting()) {
+        return std::nullopt;
+    }
+    return reactor_->turns() + reactor_->calls() + callbacks_.value();
+}
+
+void Loop::on_block() noexcept {
+    observation_.set_resting(true);
+    released_.emplace();
+}
 
 void Loop::on_unblock() noexcept {
     released_.reset();
+    observation_.set_resting(false);
     check_signals();
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,6 +15,7 @@
 #include "context_cache.hpp"
 #include "held_handles.hpp"
 #include "loop_state.hpp"
+#include "observation.hpp"
 
 namespace epoll::python {
 
@@ -61,8 +63,9 @@ class Loop final : public ListHook<LiveTag>, private WaitObserver {
     [[nodiscard]] bool is_closed() const noexcept { return is_closed_; }
     /// As asyncio has it: true from the beginning of run_forever() to its end.
     [[nodiscard]] bool is_running() const noexcept { return thread_ != 0; }
-    [[nodiscard]] bool is_debug() const noexcept { return is_debug_; }
-    void set_debug(bool is_debug) noexcept { is_debug_ = is_debug; }
+    [[nodiscard]] bool is_debug() const noexcept { return observation_.is_debug(); }
+    void set_debug(bool is_debug) noexcept { observation_.set_debug(is_debug); }
+    [[nodiscard]] Observation& observation() noexcept { return observation_; }
     void set_closed(bool is_closed) noexcept {
         is_closed_ = is_closed;
         if (!is_closed) {
@@ -96,7 +99,7 @@ class Loop final : public ListHook<LiveTag>, private WaitObserver {
     /// In debug mode: false with asyncio's RuntimeError on any thread but the one that runs the
     /// loop.
     [[nodiscard]] bool require_thread() const noexcept {
-        return !is_debug_ || require_thread_now();
+        return !is_debug() || require_thread_now();
     }
 
     /// loop.call_soon(): schedules callback(*arguments) and answers its Handle. A null or None
@@ -127,10 +130,15 @@ class Loop final : public ListHook<LiveTag>, private WaitObserver {
 
     /// To be called for each callback: handlers of signals run also where no Python code does.
     void note_callback() noexcept {
-        if (++callbacks_ % k_callbacks_between_signals == 0) {
+        callbacks_.add(1);
+        if (callbacks_.value() % k_callbacks_between_signals == 0) {
             check_signals();
         }
     }
+
+    /// A number that is another one as soon as the loop's thread has done anything; nothing while
+    /// it rests, and when nobody runs the loop. Any thread.
+    [[nodiscard]] std::optional<std::uint64_t> progress() const noexcept;
 
     /// The last part of loop.close(): drops what is scheduled, stops watching, closes the
     /// descriptors. Nothing may be scheduled afterwards.
@@ -197,14 +205,14 @@ class Loop final : public ListHook<LiveTag>, private WaitObserver {
     Ref task_factory_ = Ref::none();
     Ref creation_keywords_;
     Ref failure_;  ///< the exception that leaves run_forever()
-    unsigned callbacks_ = 0;
+    Counter callbacks_;
+    Observation observation_;
     std::atomic<unsigned long> thread_ = 0;
     std::atomic<unsigned long> home_;
     std::atomic<bool> is_closed_ = true;
-    std::atomic<bool> is_debug_ = false;
     std::atomic<bool> is_stopping_ = false;
     std::atomic<bool> was_opened_ = false;
-    bool is_driving_ = false;
+    std::atomic<bool> is_driving_ = false;
     bool is_forked_ = false;
 };
 

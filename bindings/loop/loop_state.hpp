@@ -127,5 +127,6 @@ void append_watch_methods(std::vector<PyMethodDef>& methods);      ///< add_read
 void append_socket_methods(std::vector<PyMethodDef>& methods);     ///< sock_recv …
 void append_transport_methods(std::vector<PyMethodDef>& methods);  ///< transports and accepting
 void append_pipe_methods(std::vector<PyMethodDef>& methods);       ///< transports of pipes
+void append_observing_methods(std::vector<PyMethodDef>& methods);  ///< what a loop shows of itself
 
 }  // namespace epoll::python

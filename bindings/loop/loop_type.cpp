@@ -235,6 +235,7 @@ bool add_loop_type(PyObject* module, LoopState& state) {
     append_socket_methods(state.loop_methods);
     append_transport_methods(state.loop_methods);
     append_pipe_methods(state.loop_methods);
+    append_observing_methods(state.loop_methods);
     state.loop_methods.push_back({});
     std::array slots{
         PyType_Slot{Py_tp_doc, const_cast<char*>("The native half of epoll.EventLoop.")},

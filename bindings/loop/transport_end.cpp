@@ -39,7 +39,7 @@ void SocketTransport::report(const char* message) noexcept {
     loop_.report_failure({message, protocol_.get(), self_});
 }
 
-std::uint64_t SocketTransport::turn() const noexcept { return loop_.reactor().statistics().turns; }
+std::uint64_t SocketTransport::turn() const noexcept { return loop_.reactor().turns(); }
 
 /// A line of debug mode, with the transport as %r. What logging calls may drop anything.
 void SocketTransport::log(const char* text) noexcept {

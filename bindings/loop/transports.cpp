@@ -1,7 +1,5 @@
 #include "transports.hpp"
 
-#include "../ref.hpp"
-
 namespace epoll::python {
 
 Transports::Transports() noexcept = default;
@@ -25,6 +23,16 @@ void Transports::close() noexcept {
         const Ref last = Ref::steal(transport->self());
         transport->abandon();
     }
+}
+
+Ref Transports::list() noexcept {
+    Ref all = Ref::steal(PyList_New(0));
+    for (const LiveTransport& transport : live_) {
+        if (!all || PyList_Append(all.get(), transport.self()) < 0) {
+            return {};
+        }
+    }
+    return all;
 }
 
 int Transports::traverse(visitproc visit, void* arg) noexcept {

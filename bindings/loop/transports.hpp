@@ -3,6 +3,7 @@
 #include <epoll/base/intrusive_list.hpp>
 
 #include "../python.hpp"
+#include "../ref.hpp"
 
 namespace epoll::python {
 
@@ -38,6 +39,9 @@ class Transports {
     /// more; a transport that nobody else has dies, with a ResourceWarning as every unclosed one,
     /// and closes its connection.
     void close() noexcept;
+
+    /// A list of them; empty with an exception set.
+    [[nodiscard]] Ref list() noexcept;
 
     int traverse(visitproc visit, void* arg) noexcept;
     void clear() noexcept { close(); }

@@ -46,12 +46,28 @@ from .selector import EpollSelector
 
 if TYPE_CHECKING:
     from .loop import EventLoop, new_event_loop
+    from .metrics import prometheus_text, serve_metrics
     from .runner import EventLoopPolicy, install, run
+    from .statistics import Durations, LoopStatistics
+    from .threads import ThreadedServer, serve_threads
+    from .watchdog import BlockedCallback, BlockingWatch
 
 epoll = Epoll
 
 # The event loop is imported at its first use, as it imports asyncio.
-_LAZY = {"EventLoop": "loop", "new_event_loop": "loop", "run": "runner"}
+_LAZY = {
+    "BlockedCallback": "watchdog",
+    "BlockingWatch": "watchdog",
+    "Durations": "statistics",
+    "EventLoop": "loop",
+    "LoopStatistics": "statistics",
+    "ThreadedServer": "threads",
+    "new_event_loop": "loop",
+    "prometheus_text": "metrics",
+    "run": "runner",
+    "serve_metrics": "metrics",
+    "serve_threads": "threads",
+}
 if sys.version_info < (3, 16):
     _LAZY |= {"EventLoopPolicy": "runner", "install": "runner"}
 
@@ -88,18 +104,26 @@ __all__ = [
     "EPOLL_CTL_ADD",
     "EPOLL_CTL_DEL",
     "EPOLL_CTL_MOD",
+    "BlockedCallback",
+    "BlockingWatch",
     "BusyPoll",
+    "Durations",
     "Epoll",
     "EpollSelector",
     "EventBatch",
     "EventLoop",
     "Events",
+    "LoopStatistics",
+    "ThreadedServer",
     "close",
     "create",
     "ctl",
     "epoll",
     "new_event_loop",
+    "prometheus_text",
     "run",
+    "serve_metrics",
+    "serve_threads",
     "wait",
 ]
 if sys.version_info < (3, 16):

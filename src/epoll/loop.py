@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from . import _loop, processes, streams, tls
 from ._literals import literal_infos
+from .statistics import LoopStatistics, statistics_of
+from .watchdog import BlockedCallback, BlockingWatch
 
 if TYPE_CHECKING:
     import contextvars
@@ -90,6 +92,7 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         "_asyncgens",
         "_asyncgens_shutdown_called",
         "_children",
+        "_blocking_watches",
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
@@ -132,6 +135,7 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         self._native_wakeup_fd = False
         self._old_agen_hooks = None
         self._children: set[processes.ChildWatch] = set()
+        self._blocking_watches: set[BlockingWatch] = set()
         try:
             super().__init__(Reactor(self._waited_for))  # type: ignore[arg-type]
         except BaseException:
@@ -222,6 +226,39 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         if removed and not self._signal_handlers and self._thread_id == threading.get_ident():
             self._watch_signals()
         return removed
+
+    def statistics(self) -> LoopStatistics:
+        """Return what the loop has done since it was made. From any thread, at any time."""
+        return statistics_of(self)
+
+    def watch_blocking(
+        self,
+        threshold: float = 0.1,
+        *,
+        report: Callable[[BlockedCallback], object] | None = None,
+    ) -> BlockingWatch:
+        """Report the Python stack of each callback that blocks the loop, while it does so.
+
+        A thread looks four times in `threshold` whether the loop gets on. Each callback is reported
+        once, at the earliest after `threshold`. What holds the GIL all the time, in C, is not seen.
+        It works until it is stopped, by stop() or `with`, or the loop is closed.
+
+        Args:
+            threshold: How long a callback may take, in seconds.
+            report: Called in that thread, with an epoll.BlockedCallback. None: a warning of the
+                logger "asyncio".
+
+        Raises:
+            ValueError: The threshold is not more than 0.
+            RuntimeError: The loop is closed; or this is a sub-interpreter without daemon threads.
+
+            with loop.watch_blocking(0.05):
+                loop.run_until_complete(main())
+        """
+        self._check_closed()
+        watch = BlockingWatch(self, threshold, report)
+        self._blocking_watches.add(watch)
+        return watch
 
     async def getaddrinfo(
         self,
@@ -370,6 +407,8 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         """
         if not self.is_closed():
             super().close()
+            for watch in list(self._blocking_watches):
+                watch.stop()
         self._close_native()
         for child in list(getattr(self, "_children", ())):  # none before __init__()
             child.forget()

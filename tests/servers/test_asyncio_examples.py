@@ -35,7 +35,7 @@ def expect(client: socket.socket, text: bytes) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-@pytest.mark.parametrize("name", ["echo_server", "chat_server"])
+@pytest.mark.parametrize("name", ["echo_server", "chat_server", "threaded_echo_server"])
 def test_signal_ends_with_code_0(
     name: str, number: signal.Signals, example: Callable[[str], RunningServer]
 ) -> None:
@@ -48,8 +48,9 @@ def test_signal_ends_with_code_0(
             pass
 
 
-def test_echo_returns_what_it_gets(example: Callable[[str], RunningServer]) -> None:
-    server = example("echo_server")
+@pytest.mark.parametrize("name", ["echo_server", "threaded_echo_server"])
+def test_echo_returns_what_it_gets(name: str, example: Callable[[str], RunningServer]) -> None:
+    server = example(name)
     with server.connect() as client, server.connect() as other:
         other.sendall(b"other")
         client.sendall(b"x" * 10_000)

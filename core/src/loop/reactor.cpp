@@ -40,8 +40,12 @@ class Reactor::WakeSource final : public Source {
   public:
     WakeSource(Reactor& reactor, const Waker& waker) : Source(reactor), waker_(waker) {
         join(waker_.fd(), Events::readable);
+        reactor.watched_.subtract(1);  // nobody else's business
     }
-    ~WakeSource() { leave(); }
+    ~WakeSource() {
+        reactor().watched_.add(1);
+        leave();
+    }
 
   private:
     void on_ready(Events) noexcept override { waker_.drain(); }
@@ -67,17 +71,20 @@ void Reactor::run() {
     do {
         make_turn(Timeout::forever());
     } while (!is_interrupted_ && !stop_requested_.load());
+    note_stretch(Clock::now());
     stop_requested_.store(false);
 }
 
 void Reactor::run_turn(Timeout limit) {
     begin_run();
     make_turn(limit);
+    note_stretch(Clock::now());
 }
 
 void Reactor::begin_run() noexcept {
     is_interrupted_ = false;
     must_wait_ = true;
+    waited_at_ = Clock::now();
 }
 
 void Reactor::make_turn(Timeout limit) {
@@ -87,9 +94,10 @@ void Reactor::make_turn(Timeout limit) {
     }
     turns_.add(1);
     take_posted();
+    const std::uint64_t before = calls();
     run_deferred();
     dispatch();
-    fire_timers();
+    fire_timers(calls() != before);
     finish_turn();
 }
 
@@ -111,8 +119,13 @@ bool Reactor::may_skip_wait() noexcept {
 
 void Reactor::wait_and_collect(Timeout limit) {
     apply_changes();
+    rested_at_ = TimePoint::max();
     const std::size_t count = wait(limit);
-    now_ = looked_at_ = waited_at_ = Clock::now();
+    const TimePoint now = Clock::now();
+    rested_at_ = std::min(rested_at_, now);
+    note_stretch(rested_at_);
+    waiting_.add(static_cast<std::uint64_t>((now - rested_at_).count()));
+    now_ = looked_at_ = waited_at_ = now;
     is_now_read_ = true;
     must_wait_ = false;
     events_.add(count);
@@ -210,8 +223,10 @@ TimePoint Reactor::now() noexcept {
 }
 
 ReactorStatistics Reactor::statistics() const noexcept {
-    return {turns_.value(),   waits_.value(),        events_.value(),
-            changes_.value(), timers_fired_.value(), deferred_run_.value()};
+    return {turns_.value(),        waits_.value(),        events_.value(),     changes_.value(),
+            timers_fired_.value(), deferred_run_.value(), dispatched_.value(), watched_.value(),
+            depth_.value(),        most_depth_.value(),   waiting_.value(),    running_.value(),
+            timers_.lateness(),    stretches_.counts()};
 }
 
 std::uint32_t Reactor::take_slot(Source& source) {
@@ -322,13 +337,14 @@ Timeout Reactor::time_left(Timeout limit) noexcept {
     if (!ready_.is_empty() || !deferred_.is_empty() || is_interrupted_ || stop_requested_.load()) {
         return Timeout::none();
     }
+    rested_at_ = Clock::now();
     const auto due = timers_.next_due();
     if (!due) {
         return limit;
     }
-    const TimePoint now = Clock::now();
     // A moment long past is not subtracted: the difference might not fit.
-    return *due <= now ? Timeout::none() : Timeout::shorter(limit, Timeout::after(*due - now));
+    return *due <= rested_at_ ? Timeout::none()
+                              : Timeout::shorter(limit, Timeout::after(*due - rested_at_));
 }
 
 std::size_t Reactor::wait(Timeout limit) {
@@ -424,6 +440,7 @@ void Reactor::take_posted() noexcept {
 
 void Reactor::run_deferred() noexcept {
     const std::uint32_t round = ++round_;
+    const std::uint64_t before = deferred_run_.value();
     while (Deferred* const item = deferred_.front()) {
         if (item->round_ == round || is_interrupted_) {
             break;
@@ -437,6 +454,8 @@ void Reactor::run_deferred() noexcept {
         deferred_run_.add(1);
         item->on_turn();
     }
+    depth_.set(deferred_run_.value() - before);
+    most_depth_.set(std::max(most_depth_.value(), depth_.value()));
 }
 
 void Reactor::dispatch() noexcept {
@@ -450,6 +469,7 @@ void Reactor::dispatch() noexcept {
         const Events ready = source.ready_ & (source.wanted_ | Events::error);
         source.ready_ = Events::none;
         if (ready != Events::none) {
+            dispatched_.add(1);
             source.on_ready(ready);
         }
     }
@@ -457,11 +477,18 @@ void Reactor::dispatch() noexcept {
     next_look_ = 0;
 }
 
-void Reactor::fire_timers() {
+/// `is_late`: something has run in this turn, so now_ is past.
+void Reactor::fire_timers(bool is_late) {
     if (!is_interrupted_ && timers_.size() != 0 && timers_.has_due(now())) {
-        timers_fired_.add(timers_.fire(now_));
+        timers_fired_.add(timers_.fire(now_, is_late ? Clock::now() : now_));
         next_look_ = 0;
     }
+}
+
+/// The reactor's own time since the last wait, until `end`.
+void Reactor::note_stretch(TimePoint end) noexcept {
+    stretches_.note(end - waited_at_);
+    running_.add(static_cast<std::uint64_t>((end - waited_at_).count()));
 }
 
 void Reactor::finish_turn() noexcept {

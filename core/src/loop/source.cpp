@@ -22,6 +22,7 @@ void Source::join(int fd, Events wanted) {
     wanted_ = wanted;
     armed_ = wanted;
     is_in_epoll_ = true;
+    reactor_.watched_.add(1);
 }
 
 bool Source::renew(Events wanted) {
@@ -57,6 +58,7 @@ void Source::leave() noexcept {
         reactor_.changes_.add(1);
     }
     reactor_.free_slot(slot_);
+    reactor_.watched_.subtract(1);
     slot_ = k_no_slot;
     fd_ = -1;
     is_in_epoll_ = false;

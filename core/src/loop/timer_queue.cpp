@@ -5,6 +5,15 @@
 
 namespace epoll {
 
+namespace {
+
+/// The time from `due` to `moment`, or from the clock's zero: more might not fit.
+Duration since(TimePoint due, TimePoint moment) noexcept {
+    return moment - std::max(due, TimePoint{});
+}
+
+}  // namespace
+
 void Timer::stop() noexcept {
     if (queue_ != nullptr) {
         queue_->remove(*this);
@@ -32,7 +41,7 @@ std::optional<TimePoint> TimerQueue::next_due() const noexcept {
     return heap_.empty() ? std::nullopt : std::optional{heap_.front().due};
 }
 
-std::size_t TimerQueue::fire(TimePoint now) {
+std::size_t TimerQueue::fire(TimePoint now, TimePoint moment) {
     // First take out all that is due, then run: what a callback starts goes into the heap and is
     // not looked at here.
     assert(firing_.empty());
@@ -50,6 +59,7 @@ std::size_t TimerQueue::fire(TimePoint now) {
         if (Timer* const timer = firing_[next++].timer; timer != nullptr) {
             remove(*timer);
             ++fired;
+            lateness_.note(since(timer->due_, moment));
             timer->on_due();
         }
     }

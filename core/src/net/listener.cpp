@@ -116,6 +116,7 @@ bool Listener::accept_some(int limit) noexcept {
             break;
         }
         accepted_.add(1);
+        reactor().traffic().connections_accepted.add(1);
         is_failing_ = false;
         handler_.on_accept(std::move(connection),
                            Address{reinterpret_cast<const sockaddr*>(&peer), size});
@@ -130,6 +131,7 @@ bool Listener::accept_some(int limit) noexcept {
 
 void Listener::rest(int error) noexcept {
     errors_.add(1);
+    reactor().traffic().accept_errors.add(1);
     unwant(Events::readable);
     reactor().timers().start(rest_timer_, reactor().now() + k_rest);
     if (!is_failing_) {

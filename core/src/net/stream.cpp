@@ -63,6 +63,7 @@ Stream::Stream(Reactor& reactor, OwnedFd socket, StreamHandler& handler, WaterMa
     : Source(reactor), socket_(std::move(socket)), handler_(handler), marks_(marks) {
     join(socket_.get(), Events::readable);
     unwant(Events::readable);
+    reactor.traffic().connections_opened.add(1);
 }
 
 Stream::Stream(Reactor& reactor, DisownedFd socket, StreamHandler& handler, WaterMarks marks)
@@ -70,9 +71,13 @@ Stream::Stream(Reactor& reactor, DisownedFd socket, StreamHandler& handler, Wate
     join(socket.fd, Events::readable);
     socket_ = OwnedFd{socket.fd};
     unwant(Events::readable);
+    reactor.traffic().connections_opened.add(1);
 }
 
 Stream::~Stream() {
+    if (is_open_) {
+        reactor().traffic().connections_closed.add(1);
+    }
     leave();  // before the descriptor is closed
     let_go();
     if (destroyed_ != nullptr) {
@@ -223,6 +228,7 @@ bool Stream::receive_once(std::size_t& budget) {
         return false;
     }
     bytes_in_ += result.size();
+    reactor().traffic().bytes_received.add(result.size());
     is_inside_on_data_ = true;
     handler_.on_data(room.first(result.size()));
     is_inside_on_data_ = false;
@@ -253,6 +259,7 @@ void Stream::send_queued() {
             return;
         }
         bytes_out_ += result.size();
+        reactor().traffic().bytes_sent.add(result.size());
         is_releasing_ = true;
         unsent_.consume(result.size());
         is_releasing_ = false;
@@ -296,6 +303,7 @@ void Stream::end(int error) noexcept {
     close_error_ = error;
     is_open_ = false;
     is_reading_ = false;
+    reactor().traffic().connections_closed.add(1);
     leave();
     flush_due_.cancel();
     reactor().defer(close_due_);

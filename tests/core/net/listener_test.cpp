@@ -159,6 +159,7 @@ TEST_CASE("a connection is accepted non-blocking and close-on-exec, with its pee
     CHECK((::fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
     CHECK(host.last_peer.to_string() == Address::local_of(client.get()).to_string());
     CHECK(host.listener->accepted() == 1);
+    CHECK(reactor.traffic().connections_accepted.value() == 1);
     CHECK(host.listener->errors() == 0);
 }
 
@@ -186,6 +187,7 @@ TEST_CASE("without descriptors it reports once, does not spin, and serves later 
         CHECK(host.accepted.empty());
         CHECK(host.errors == std::vector<int>{EMFILE});
         CHECK(host.listener->errors() >= 2);
+        CHECK(reactor.traffic().accept_errors.value() == host.listener->errors());
     }
     REQUIRE(turn_until(reactor, [&] { return host.accepted.size() == clients.size(); }));
     CHECK(host.errors.size() == 1);

@@ -15,6 +15,7 @@ class Counter {
     void subtract(std::uint64_t amount) noexcept {
         value_.store(value_.load(std::memory_order_relaxed) - amount, std::memory_order_relaxed);
     }
+    void set(std::uint64_t value) noexcept { value_.store(value, std::memory_order_relaxed); }
     [[nodiscard]] std::uint64_t value() const noexcept {
         return value_.load(std::memory_order_relaxed);
     }

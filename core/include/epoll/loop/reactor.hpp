@@ -11,37 +11,13 @@
 #include <epoll/base/intrusive_list.hpp>
 #include <epoll/loop/deferred.hpp>
 #include <epoll/loop/source.hpp>
+#include <epoll/loop/statistics.hpp>
 #include <epoll/loop/timer_queue.hpp>
+#include <epoll/loop/wait_observer.hpp>
 #include <epoll/poll/poller.hpp>
 #include <epoll/poll/waker.hpp>
 
 namespace epoll {
-
-/// Told around every wait that may block and around no other, on the reactor's thread: where a host
-/// language lets go of its lock, and where it looks for signals.
-class WaitObserver {
-  public:
-    virtual void on_block() noexcept = 0;
-    virtual void on_unblock() noexcept = 0;
-
-    /// Asked before such a wait: shall it be tried without blocking first? It costs a system call
-    /// when nothing is ready, and saves letting go of the lock, which may be long in coming back,
-    /// when something is.
-    [[nodiscard]] virtual bool prefers_polling() noexcept = 0;
-
-  protected:
-    ~WaitObserver() = default;
-};
-
-/// What a reactor has done since it was made.
-struct ReactorStatistics {
-    std::uint64_t turns;     ///< rounds of the loop
-    std::uint64_t waits;     ///< times the kernel was asked, the ones with a timeout of 0 included
-    std::uint64_t events;    ///< reports of the kernel
-    std::uint64_t changes;   ///< epoll_ctl calls
-    std::uint64_t timers;    ///< timers fired
-    std::uint64_t deferred;  ///< deferred and posted items run
-};
 
 /// The event loop: epoll, timers and deferred work of one thread.
 ///
@@ -139,8 +115,16 @@ class Reactor {
     /// At most one observer; null for none. It must outlive its use.
     void set_observer(WaitObserver* observer) noexcept { observer_ = observer; }
 
-    /// Any thread; each number is exact, their moment is not the same.
+    /// Any thread; each number is exact, their moment is not the same. calls(): deferred items and
+    /// sources so far, the present one included, for who only asks whether something happens.
     [[nodiscard]] ReactorStatistics statistics() const noexcept;
+    [[nodiscard]] std::uint64_t turns() const noexcept { return turns_.value(); }
+    [[nodiscard]] std::uint64_t calls() const noexcept {
+        return deferred_run_.value() + dispatched_.value();
+    }
+
+    /// Where those who move bytes over this reactor count them.
+    [[nodiscard]] Traffic& traffic() noexcept { return traffic_; }
 
   private:
     friend class Source;
@@ -179,8 +163,9 @@ class Reactor {
     void take_posted() noexcept;
     void run_deferred() noexcept;
     void dispatch() noexcept;
-    void fire_timers();
+    void fire_timers(bool is_late);
     void finish_turn() noexcept;
+    void note_stretch(TimePoint end) noexcept;
 
     Poller poller_;
     Waker waker_;
@@ -196,7 +181,8 @@ class Reactor {
     TimerQueue timers_;
     TimePoint now_;
     bool is_now_read_ = true;      ///< now_ belongs to this turn
-    TimePoint waited_at_{};        ///< when the last wait ended
+    TimePoint waited_at_{};        ///< when the last wait ended, or the run began
+    TimePoint rested_at_{};        ///< when the present wait began, if it may block
     TimePoint looked_at_{};        ///< when may_skip_wait() has read the clock last, or that
     std::uint64_t next_look_ = 0;  ///< it does so again when so many deferred items have run
     Duration poll_interval_{0};
@@ -210,7 +196,10 @@ class Reactor {
     std::atomic<bool> is_waiting_{false};
     std::atomic<bool> stop_requested_{false};
 
-    Counter turns_, waits_, events_, changes_, timers_fired_, deferred_run_;
+    Counter turns_, waits_, events_, changes_, timers_fired_, deferred_run_, dispatched_;
+    Counter watched_, depth_, most_depth_, waiting_, running_;
+    Histogram stretches_;
+    Traffic traffic_;
 
     std::unique_ptr<WakeSource> wake_source_;  ///< last: it joins a reactor that is complete
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <epoll/base/clock.hpp>
+#include <epoll/base/histogram.hpp>
 
 namespace epoll {
 
@@ -76,8 +77,10 @@ class TimerQueue {
     /// Fires the timers that are due at `now`, in the order of their moments, and answers how many.
     /// A timer that a callback starts waits for the next call, even when its moment has passed, so
     /// no callback can keep the loop here; one that a callback stops does not fire. Not re-entrant.
-    /// When it throws std::bad_alloc nothing has fired.
-    std::size_t fire(TimePoint now);
+    /// When it throws std::bad_alloc nothing has fired. `moment`, not before `now`, is the one that
+    /// lateness() goes by: what time it really is.
+    std::size_t fire(TimePoint now, TimePoint moment);
+    std::size_t fire(TimePoint now) { return fire(now, now); }
 
     /// Ends the present fire() as soon as its callback returns. The timers that it has not fired
     /// are as if it had not looked at them: the next one fires them, in the same order. Nothing
@@ -88,6 +91,10 @@ class TimerQueue {
     [[nodiscard]] bool has_due(TimePoint now) const noexcept {
         return !heap_.empty() && heap_.front().due <= now;
     }
+
+    /// How late each timer was that has fired: from its moment to the one that fire() was told. Any
+    /// thread.
+    [[nodiscard]] HistogramCounts lateness() const noexcept { return lateness_.counts(); }
 
     /// How many timers are started and not about to fire.
     [[nodiscard]] std::size_t size() const noexcept { return heap_.size(); }
@@ -118,6 +125,7 @@ class TimerQueue {
     std::vector<Entry> heap_;    ///< has room for those that fire, too
     std::vector<Entry> firing_;  ///< without timer where a callback has stopped it
     std::uint64_t started_ = 0;
+    Histogram lateness_;
     bool is_stopping_ = false;  ///< fire() shall end
 };
 
