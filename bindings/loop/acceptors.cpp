@@ -10,6 +10,7 @@
 
 #include "../errors.hpp"
 #include "fd_watches.hpp"
+#include "in_context.hpp"
 #include "loop.hpp"
 #include "loop_state.hpp"
 #include "socket_address.hpp"

@@ -5,6 +5,7 @@
 #include "../buffers.hpp"
 #include "../errors.hpp"
 #include "datagram_transport.hpp"
+#include "in_context.hpp"
 #include "loop_state.hpp"
 
 // sendto() raises nothing for what the network says: that goes to error_received(), which is called

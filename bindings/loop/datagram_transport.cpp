@@ -5,6 +5,7 @@
 
 #include "../errors.hpp"
 #include "fd_watches.hpp"
+#include "in_context.hpp"
 #include "io_references.hpp"
 #include "loop_state.hpp"
 #include "socket_address.hpp"

@@ -41,7 +41,9 @@ Ref get_extra_info(Object& self, const CallArguments& arguments) {
     if (!bound) {
         return {};
     }
-    PyObject* const value = PyDict_GetItemWithError(self.extra, (*bound)[0]);
+    // Without a dict it is garbage, and somebody else's finalizer asks.
+    PyObject* const value =
+        self.extra != nullptr ? PyDict_GetItemWithError(self.extra, (*bound)[0]) : nullptr;
     if (value == nullptr && PyErr_Occurred() != nullptr) {
         return {};
     }
@@ -110,7 +112,7 @@ Ref loop(Object& self) { return or_none(self.transport.loop_object()); }
 Ref socket(Object& self) { return or_none(self.transport.socket()); }
 Ref descriptor(Object& self) { return Ref::steal(PyLong_FromLong(self.transport.fd())); }
 Ref address(Object& self) { return or_none(self.transport.address()); }
-Ref extra(Object& self) { return Ref::borrow(self.extra); }
+Ref extra(Object& self) { return or_none(self.extra); }
 Ref is_paused(Object& self) { return as_bool(self.transport.is_paused()); }
 Ref is_protocol_paused(Object& self) { return as_bool(self.transport.is_protocol_paused()); }
 

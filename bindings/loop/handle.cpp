@@ -4,6 +4,7 @@
 
 #include "../errors.hpp"
 #include "handle_part.hpp"
+#include "in_context.hpp"
 #include "loop_time.hpp"
 
 namespace epoll::python {

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "../errors.hpp"
+#include "in_context.hpp"
 #include "loop_state.hpp"
 
 namespace epoll::python {
@@ -196,9 +197,11 @@ void PipeTransport::finalize() noexcept {
 void PipeTransport::call(const Ref& name, PyObject* argument, const char* message) noexcept {
     const InContext inside{context_.get()};
     const Ref protocol = Ref::borrow(protocol_.get());  // the call may set another one
-    const Ref done = !inside.is_entered()  ? Ref{}
-                     : argument == nullptr ? call_method(name, protocol.get())
-                                           : call_method(name, protocol.get(), argument);
+    Ref done;
+    if (inside.is_entered()) {
+        done = argument == nullptr ? call_method(name, protocol.get())
+                                   : call_method(name, protocol.get(), argument);
+    }
     if (!done) {
         report(message);
     }

@@ -35,6 +35,8 @@ struct PipeParts {
 /// object alive until then.
 class PipeTransport : public ListHook<LivePipeTag>, protected Source {
   public:
+    PipeTransport(const PipeTransport&) = delete;
+    PipeTransport& operator=(const PipeTransport&) = delete;
     using ListHook<LivePipeTag>::is_linked;
     using ListHook<LivePipeTag>::unlink;
 
@@ -71,18 +73,7 @@ class PipeTransport : public ListHook<LivePipeTag>, protected Source {
 
   protected:
     PipeTransport(Loop& loop, PyObject* self) noexcept;
-    PipeTransport(const PipeTransport&) = delete;
-    PipeTransport& operator=(const PipeTransport&) = delete;
     ~PipeTransport();
-
-    /// Whether the transport takes a file of this st_mode; false with ValueError set.
-    [[nodiscard]] virtual bool accepts(unsigned mode) noexcept = 0;
-    /// connection_made() was called.
-    virtual void begin() noexcept = 0;
-    /// Nothing is read or written any more.
-    virtual void stop() noexcept = 0;
-    /// An OSError with this number is the peer's doing, and no failure of the program.
-    [[nodiscard]] virtual bool is_expected(int error) const noexcept = 0;
 
     /// Watches the descriptor for `events` besides what it is watched for; closes by force when the
     /// kernel refuses.
@@ -102,6 +93,15 @@ class PipeTransport : public ListHook<LivePipeTag>, protected Source {
     [[nodiscard]] int file() const noexcept { return file_.get(); }
 
   private:
+    /// Whether the transport takes a file of this st_mode; false with ValueError set.
+    [[nodiscard]] virtual bool accepts(unsigned mode) noexcept = 0;
+    /// connection_made() was called.
+    virtual void begin() noexcept = 0;
+    /// Nothing is read or written any more.
+    virtual void stop() noexcept = 0;
+    /// An OSError with this number is the peer's doing, and no failure of the program.
+    [[nodiscard]] virtual bool is_expected(int error) const noexcept = 0;
+
     void on_begin_due() noexcept;
     void on_end_due() noexcept;
     [[nodiscard]] PyObject*& extra_slot() noexcept;
@@ -137,10 +137,10 @@ class ReadPipe final : public PipeTransport {
     [[nodiscard]] bool is_polling() const noexcept { return has_any(wanted(), Events::readable); }
 
   private:
-    bool accepts(unsigned mode) noexcept override;
+    [[nodiscard]] bool accepts(unsigned mode) noexcept override;
     void begin() noexcept override;
     void stop() noexcept override {}
-    bool is_expected(int error) const noexcept override;
+    [[nodiscard]] bool is_expected(int error) const noexcept override;
     void on_ready(Events ready) noexcept override;
     void on_eof_due() noexcept;
 
@@ -168,10 +168,10 @@ class WritePipe final : public PipeTransport {
     [[nodiscard]] bool is_polling() const noexcept { return has_any(wanted(), Events::writable); }
 
   private:
-    bool accepts(unsigned mode) noexcept override;
+    [[nodiscard]] bool accepts(unsigned mode) noexcept override;
     void begin() noexcept override;
     void stop() noexcept override { queue_.clear(); }
-    bool is_expected(int) const noexcept override { return true; }
+    [[nodiscard]] bool is_expected(int /*error*/) const noexcept override { return true; }
     void on_ready(Events ready) noexcept override;
     void on_peer_closed() noexcept;
     void write_queue() noexcept;
@@ -202,12 +202,12 @@ struct PipeHead {
 };
 
 struct ReadPipeObject : PipeHead<0> {
-    using Head = PipeHead<0>;
+    static constexpr std::size_t k_hidden_slots = 0;
     ReadPipe transport;
 };
 
 struct WritePipeObject : PipeHead<4> {
-    using Head = PipeHead<4>;
+    static constexpr std::size_t k_hidden_slots = 4;
     WritePipe transport;
 };
 

@@ -299,18 +299,20 @@ std::array writer_properties = make_properties<WriteObject>(
 // The types
 
 template <class Object>
+using HeadOf = PipeHead<Object::k_hidden_slots>;
+
+template <class Object>
 PyMemberDef members[] = {
-    {"__dictoffset__", k_offset_type, offsetof(typename Object::Head, attributes), k_read_only,
+    {"__dictoffset__", k_offset_type, offsetof(HeadOf<Object>, attributes), k_read_only, nullptr},
+    {"__weaklistoffset__", k_offset_type, offsetof(HeadOf<Object>, weak_references), k_read_only,
      nullptr},
-    {"__weaklistoffset__", k_offset_type, offsetof(typename Object::Head, weak_references),
-     k_read_only, nullptr},
     {nullptr, 0, 0, 0, nullptr},
 };
 
 /// True if instances of `base` are exactly what precedes our part in an Object.
 template <class Object>
 bool has_expected_layout(PyObject* base) noexcept {
-    using Head = typename Object::Head;
+    using Head = HeadOf<Object>;
     const Ref slot = Ref::steal(PyObject_GetAttrString(base, "_extra"));
     if (slot && Py_IS_TYPE(slot.get(), &PyMemberDescr_Type) &&
         reinterpret_cast<PyTypeObject*>(base)->tp_basicsize == offsetof(Head, attributes) &&

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "../errors.hpp"
+#include "in_context.hpp"
 #include "loop_state.hpp"
 #include "socket_transport.hpp"
 #include "tls_transport.hpp"

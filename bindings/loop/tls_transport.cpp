@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "../errors.hpp"
+#include "in_context.hpp"
 #include "loop_state.hpp"
 #include "loop_time.hpp"
 #include "socket_transport.hpp"

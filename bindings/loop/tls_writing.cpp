@@ -5,6 +5,7 @@
 
 #include "../buffers.hpp"
 #include "../errors.hpp"
+#include "in_context.hpp"
 #include "loop_state.hpp"
 #include "socket_transport.hpp"
 #include "tls_transport.hpp"

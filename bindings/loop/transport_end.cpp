@@ -4,6 +4,7 @@
 
 #include "../errors.hpp"
 #include "fd_watches.hpp"
+#include "in_context.hpp"
 #include "loop_state.hpp"
 #include "socket_transport.hpp"
 

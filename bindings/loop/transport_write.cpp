@@ -4,6 +4,7 @@
 
 #include "../buffers.hpp"
 #include "../errors.hpp"
+#include "in_context.hpp"
 #include "loop_state.hpp"
 #include "socket_transport.hpp"
 

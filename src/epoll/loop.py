@@ -91,8 +91,8 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
     __slots__ = (
         "_asyncgens",
         "_asyncgens_shutdown_called",
-        "_children",
         "_blocking_watches",
+        "_children",
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",

@@ -98,14 +98,8 @@ class ThreadedServer:
 
     @property
     def sockets(self) -> list[socket.socket]:
-        """The listening sockets of all servers that are asyncio.Servers."""
-        return [
-            sock
-            for worker in self._workers
-            for server in worker.servers
-            if isinstance(server, asyncio.Server)
-            for sock in server.sockets
-        ]
+        """The listening sockets of all servers that are asyncio.Servers; none when they stop."""
+        return [sock for worker in self._workers for sock in worker.sockets]
 
     def stop(self) -> None:
         """Begin to stop; at the second call cut off at once. Any thread, and signal handlers."""
@@ -199,6 +193,7 @@ class _Worker:
         self.index = index
         self.loop: EventLoop | None = None
         self.servers: list[asyncio.AbstractServer] = []
+        self.sockets: tuple[socket.socket, ...] = ()
         self.failure: BaseException | None = None
         self.has_started = False
         self.has_ended = False
@@ -253,11 +248,18 @@ class _Worker:
             self.servers = (
                 [started] if isinstance(started, asyncio.AbstractServer) else list(started)
             )
+        self.sockets = tuple(
+            sock
+            for server in self.servers
+            if isinstance(server, asyncio.Server)
+            for sock in server.sockets
+        )
         self.has_started = True
         self._news.put(self)
         try:
             await self._stopped
         finally:
+            self.sockets = ()
             for server in self.servers:
                 server.close()
         await self._end_connections()

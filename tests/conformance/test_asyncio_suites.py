@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PARTS = {
     "events": ("test_events.EPoll", "test_unix_events.SelectorEventLoop"),
     "sockets": ("test_sock_lowlevel", "test_sendfile.EPoll", "test_server", "test_buffered_proto"),
+    "children": ("test_subprocess",),
     "streams": ("test_streams", "test_sslproto.SelectorStartTLS", "test_ssl.TestSSL"),
     "tasks": ("test_tasks.CTask_CFuture_Tests", "test_tasks.RunCoroutine*", "test_taskgroups"),
     "locks": ("test_locks", "test_queues", "test_timeouts", "test_waitfor", "test_runners"),

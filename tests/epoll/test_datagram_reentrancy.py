@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import sys
+from asyncio.selector_events import _SelectorDatagramTransport  # type: ignore[attr-defined]
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,9 @@ from tests.epoll.datagrams import DatagramRecorder, endpoint, full, inet_peers
 from tests.epoll.twins import LOOPS, Loop, finish, turn, turn_until
 
 SETTLED = 6
+
+#: The first releases of 3.13 add the header of a queued datagram, and never take it off again.
+MISCOUNTS = sys.version_info >= (3, 13) and not hasattr(_SelectorDatagramTransport, "_header_size")
 
 #: asyncio tells the end twice when a transport ends in resume_writing(): the second time, which has
 #: the exception, it fails at a protocol that it has let go.
@@ -140,6 +145,8 @@ def expected(callback: str, action: str) -> list[Any]:
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("callback", ["made", "data", "error", "pause", "resume", "lost"])
 def test_action_in_callback(kind: str, callback: str, action: str) -> None:
+    if MISCOUNTS and action == "set limits":
+        pytest.skip("this asyncio counts what is not queued any more")
     trace = play(LOOPS[kind], callback, action)
     assert ("action", action) in trace, "the callback was not called"
     assert sum(1 for event in trace if event[0] == "lost") == 1

@@ -153,7 +153,8 @@ def test_a_signal_never_meets_another_process(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a signal by number"))
 
     async def main() -> None:
-        process = await exec_program(*TRUE)
+        process = await exec_program(*CAT, stdin=PIPE)
+        process.kill()
         os.waitpid(process.pid, 0)
         process.kill()
         process.terminate()
@@ -181,6 +182,7 @@ def test_a_policy_may_have_any_watcher(loop: epoll.EventLoop) -> None:
 
 def test_a_loop_that_is_closed_forgets_its_children(loop: epoll.EventLoop) -> None:
     before = descriptors()
+    loop.set_debug(False)  # else the log has the transport
     process = run(loop, exec_program(*CAT, stdin=PIPE))
     transport = process._transport
     loop.close()
@@ -188,16 +190,34 @@ def test_a_loop_that_is_closed_forgets_its_children(loop: epoll.EventLoop) -> No
     process.kill()
     transport.close()
     transport.get_extra_info("subprocess").wait(PATIENCE)
+    for thread in threading.enumerate():
+        if thread.name in waiting_threads():
+            thread.join(PATIENCE)
     with warnings.catch_warnings():  # of unclosed transports, and of the pipe
         warnings.simplefilter("ignore", ResourceWarning)
         del process, transport
         gc.collect()
-    if os.pidfd_open is refuse:
-        for thread in threading.enumerate():
-            if thread.name.startswith("epoll-waitpid"):
-                thread.join(PATIENCE)
     assert descriptors() - before == set()
     assert children() == []
+
+
+def test_a_thread_leaves_the_status_to_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the loop knows of the end nobody else can get the number of the child."""
+    loop = epoll.EventLoop()
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+
+    async def main() -> None:
+        process = await exec_program(*CAT, stdin=PIPE)
+        (thread,) = (each for each in threading.enumerate() if each.name in waiting_threads())
+        os.kill(process.pid, signal.SIGTERM)
+        thread.join(PATIENCE)
+        assert children() == [f"{process.pid} Z"]
+        assert process.returncode is None
+        process.kill()
+        assert await process.wait() == -signal.SIGTERM
+
+    run(loop, main())
+    loop.close()
 
 
 def test_debug_mode_tells_of_children(
