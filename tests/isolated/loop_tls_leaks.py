@@ -128,8 +128,8 @@ async def main() -> None:
         await asyncio.start_server(answer, HOST, 0, ssl=of_server),
     ]
     ports = [server.sockets[0].getsockname()[1] for server in servers]
+    tracemalloc.start()  # now, so that what is made once is in both numbers
     await rounds(clients, ports, 2)
-    tracemalloc.start()
     gc.collect()
     objects, tasks, descriptors = count()
     memory, of_process = tracemalloc.get_traced_memory()[0], resident()
@@ -144,7 +144,10 @@ async def main() -> None:
         server.close()
 
 
-for is_native in (True, False):
+# Python 3.13 without the GIL loses memory for each connection of asyncio's own sslproto: on asyncio's
+# loop, too.
+LOSES = sys.version_info < (3, 14) and not getattr(sys, "_is_gil_enabled", lambda: True)()
+for is_native in (True,) if LOSES else (True, False):
     epoll.EventLoop._native_tls = is_native
     with asyncio.Runner(loop_factory=epoll.EventLoop) as runner:
         runner.run(main())
