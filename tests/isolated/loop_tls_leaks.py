@@ -144,8 +144,8 @@ async def main() -> None:
         server.close()
 
 
-# Python 3.13 without the GIL loses memory for each connection of asyncio's own sslproto: on asyncio's
-# loop, too.
+# Python 3.13 without the GIL loses memory for each connection of asyncio's own sslproto, on
+# asyncio's loop, too.
 LOSES = sys.version_info < (3, 14) and not getattr(sys, "_is_gil_enabled", lambda: True)()
 for is_native in (True,) if LOSES else (True, False):
     epoll.EventLoop._native_tls = is_native
