@@ -34,7 +34,8 @@ class Histogram {
     /// A negative duration counts as zero.
     void note(Duration duration) noexcept {
         const auto length = static_cast<std::uint64_t>(std::max<std::int64_t>(duration.count(), 0));
-        const auto width = static_cast<unsigned>(std::bit_width(length - (length != 0)));
+        const auto width =
+            static_cast<unsigned>(std::bit_width(length - std::min<std::uint64_t>(length, 1)));
         const unsigned above = std::max(width, HistogramCounts::k_first_bound);
         const std::size_t bucket = above - HistogramCounts::k_first_bound;
         buckets_[std::min(bucket, buckets_.size() - 1)].add(1);
