@@ -124,7 +124,7 @@ int DatagramTransport::send_bytes(PyObject* data, const Address& target) {
     if (PyBytes_CheckExact(data)) [[likely]] {
         const std::span bytes{reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(data)),
                               static_cast<std::size_t>(PyBytes_GET_SIZE(data))};
-        if (datagram_->is_open()) [[likely]] {
+        if (datagram_ && datagram_->is_open()) [[likely]] {
             return datagram_->send(OwnedBytes{bytes, Ref::borrow(data).release(), &release_object},
                                    target);
         }
@@ -132,6 +132,9 @@ int DatagramTransport::send_bytes(PyObject* data, const Address& target) {
     BytesView view;
     if (!view.open(data)) {
         return k_no_bytes;
+    }
+    if (!datagram_) {  // the object that gave the view has closed the loop
+        return 0;
     }
     if (datagram_->is_open()) {
         return datagram_->send(view.bytes(), target);
@@ -145,7 +148,7 @@ int DatagramTransport::send_bytes(PyObject* data, const Address& target) {
 bool DatagramTransport::send_by_name(PyObject* data, PyObject* address) {
     const LoopState& state = loop_.state();
     const Ref socket = Ref::borrow(socket_.get());
-    if (datagram_->unsent() == 0) {
+    if (!datagram_ || datagram_->unsent() == 0) {
         const Ref sent =
             Ref::steal(PyObject_CallMethod(socket.get(), "sendto", "OO", data, address));
         if (sent || PyErr_ExceptionMatches(PyExc_BlockingIOError) == 0) {
@@ -171,7 +174,7 @@ bool DatagramTransport::note_sent(int error) {
         (void)os_error(error);
         return settle_failure();
     }
-    return datagram_->unsent() == 0 || maybe_pause_protocol();
+    return !datagram_ || datagram_->unsent() == 0 || maybe_pause_protocol();
 }
 
 /// Tells who has to know of the exception that is set. False when the caller has to.

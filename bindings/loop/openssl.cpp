@@ -1,7 +1,6 @@
 #include "openssl.hpp"
 
 #include <cstdint>
-#include <cstring>
 #include <new>
 
 #include <dlfcn.h>
@@ -41,10 +40,8 @@ constexpr int k_source_sink = 0x0400;  ///< BIO_TYPE_SOURCE_SINK
 
 template <class Function>
 bool find_function(void* library, const char* name, Function& place) noexcept {
-    void* const found = ::dlsym(library, name);
-    static_assert(sizeof(place) == sizeof(found));
-    std::memcpy(&place, &found, sizeof(place));
-    return found != nullptr;
+    place = reinterpret_cast<Function>(::dlsym(library, name));  // which POSIX allows
+    return place != nullptr;
 }
 
 #define PYEPOLL_FIND(name) find_function(library, #name, functions.name)

@@ -54,10 +54,7 @@ bool TlsTransport::read_all() {
     TlsStatus status = TlsStatus::done;
     while (status == TlsStatus::done && may_read() &&
            (session_.unread() != 0 || session_.pending() != 0)) {
-        const bool is_taken = app_.native() != nullptr ? read_into_stream(status)
-                              : app_.is_buffered()     ? read_into_buffer(status)
-                                                       : read_as_bytes(status);
-        if (!is_taken) {
+        if (!read_once(status)) {
             return false;
         }
     }
@@ -82,6 +79,14 @@ TlsStatus TlsTransport::fill(std::span<std::byte> room, std::size_t& count) noex
         }
     }
     return TlsStatus::done;
+}
+
+/// Hands out what one record has, as the protocol wants it.
+bool TlsTransport::read_once(TlsStatus& status) {
+    if (app_.native() != nullptr) {
+        return read_into_stream(status);
+    }
+    return app_.is_buffered() ? read_into_buffer(status) : read_as_bytes(status);
 }
 
 bool TlsTransport::read_into_stream(TlsStatus& status) {

@@ -319,7 +319,6 @@ bool TlsTransport::on_connection_lost(PyObject* exception) {
     flush_due_.cancel();
     resume_due_.cancel();
     close_due_.cancel();
-    Ref done;
     const bool is_told = state_ == State::handshaking ||
                          (app_state_ != AppState::made && app_state_ != AppState::ended);
     if (!is_told) {

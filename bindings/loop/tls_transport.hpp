@@ -135,6 +135,7 @@ class TlsTransport final : public NativeProtocol {
     [[nodiscard]] bool read_all();
     [[nodiscard]] bool may_read() const noexcept;
     [[nodiscard]] TlsStatus fill(std::span<std::byte> room, std::size_t& count) noexcept;
+    [[nodiscard]] bool read_once(TlsStatus& status);
     [[nodiscard]] bool read_into_stream(TlsStatus& status);
     [[nodiscard]] bool read_into_buffer(TlsStatus& status);
     [[nodiscard]] bool read_as_bytes(TlsStatus& status);

@@ -250,6 +250,7 @@ PyGetSetDef properties[] = {
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
+// NOLINTNEXTLINE(cppcoreguidelines-interfaces-global-init): only an address is taken
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>(k_class_text)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
