@@ -201,14 +201,11 @@ bool SocketTransport::write_eof() {
     }
     is_eof_written_ = true;
     stream_->flush();
-    // What shutdown(2) would say of a TCP connection that was reset, asyncio lets through.
-    const bool is_gone = stream_->is_open() && stream_->unsent() == 0 && !peer_.is_unix() &&
-                         Address::peer_of(fd_).family() == AF_UNSPEC;
-    stream_->shutdown_writing();
-    if (is_gone) {
-        (void)os_error(ENOTCONN);
+    const int error = stream_->shutdown_writing();
+    if (error != 0) {  // asyncio lets it through
+        (void)os_error(error);
     }
-    return !is_gone;
+    return error == 0;
 }
 
 std::size_t SocketTransport::write_buffer_size() {

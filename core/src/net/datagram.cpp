@@ -39,16 +39,6 @@ constexpr int k_udp_gro = UDP_GRO;
 constexpr int k_udp_gro = 104;
 #endif
 
-template <class Call>
-IoResult retried(Call call) noexcept {
-    for (;;) {
-        const IoResult result = IoResult::from(call());
-        if (!result.interrupted()) {
-            return result;
-        }
-    }
-}
-
 bool merges_received(int fd) noexcept {
     int value = 0;
     socklen_t size = sizeof value;
@@ -92,7 +82,7 @@ struct DatagramPool::Batch {
             headers[i].msg_hdr.msg_namelen = sizeof(sockaddr_storage);
             headers[i].msg_hdr.msg_controllen = has_controls ? sizeof(Control) : 0;
         }
-        const IoResult result = retried([&] {
+        const IoResult result = retry_interrupted([&] {
             return ::recvmmsg(fd, headers.data(), static_cast<unsigned>(k_size / slot),
                               MSG_DONTWAIT, nullptr);
         });
@@ -382,7 +372,7 @@ IoResult Datagram::send_batch() noexcept {
             headers[i].msg_hdr.msg_namelen = peer.size();
         }
     }
-    return retried([&] {
+    return retry_interrupted([&] {
         return ::sendmmsg(socket_.get(), headers.data(), static_cast<unsigned>(count),
                           MSG_DONTWAIT | MSG_NOSIGNAL);
     });

@@ -11,16 +11,6 @@ namespace epoll {
 
 namespace {
 
-template <class Call>
-IoResult retried(Call call) noexcept {
-    for (;;) {
-        const IoResult result = IoResult::from(call());
-        if (!result.interrupted()) {
-            return result;
-        }
-    }
-}
-
 /// A place for the kernel to write an address to.
 class AddressRoom {
   public:
@@ -41,24 +31,24 @@ static_assert(sizeof IpParts::host == INET6_ADDRSTRLEN);
 }  // namespace
 
 IoResult receive(int fd, std::span<std::byte> room) noexcept {
-    return retried([&] { return ::recv(fd, room.data(), room.size(), MSG_DONTWAIT); });
+    return retry_interrupted([&] { return ::recv(fd, room.data(), room.size(), MSG_DONTWAIT); });
 }
 
 IoResult send(int fd, std::span<const std::byte> bytes) noexcept {
-    return retried(
+    return retry_interrupted(
         [&] { return ::send(fd, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL); });
 }
 
 Received receive_from(int fd, std::span<std::byte> room) noexcept {
     AddressRoom peer;
-    const IoResult result = retried([&] {
+    const IoResult result = retry_interrupted([&] {
         return ::recvfrom(fd, room.data(), room.size(), MSG_DONTWAIT, peer.data(), peer.size());
     });
     return {result, result.ok() ? peer.address() : Address{}};
 }
 
 IoResult send_to(int fd, std::span<const std::byte> bytes, const Address& peer) noexcept {
-    return retried([&] {
+    return retry_interrupted([&] {
         return ::sendto(fd, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL, peer.data(),
                         peer.size());
     });
@@ -66,7 +56,7 @@ IoResult send_to(int fd, std::span<const std::byte> bytes, const Address& peer) 
 
 Accepted accept_one(int fd) noexcept {
     AddressRoom peer;
-    const IoResult result = retried(
+    const IoResult result = retry_interrupted(
         [&] { return ::accept4(fd, peer.data(), peer.size(), SOCK_NONBLOCK | SOCK_CLOEXEC); });
     if (!result.ok()) {
         return {OwnedFd{}, result.error, Address{}};

@@ -23,30 +23,19 @@ namespace epoll {
 namespace {
 
 IoResult receive(int fd, std::span<std::byte> room) noexcept {
-    for (;;) {
-        const auto result = IoResult::from(::recv(fd, room.data(), room.size(), 0));
-        if (!result.interrupted()) {
-            return result;
-        }
-    }
+    return retry_interrupted([&] { return ::recv(fd, room.data(), room.size(), 0); });
 }
 
 IoResult send(int fd, std::span<iovec> parts) noexcept {
-    for (;;) {
-        IoResult result{0, 0};
-        if (parts.size() == 1) {
-            result = IoResult::from(
-                ::send(fd, parts.front().iov_base, parts.front().iov_len, MSG_NOSIGNAL));
-        } else {
-            msghdr message{};
-            message.msg_iov = parts.data();
-            message.msg_iovlen = parts.size();
-            result = IoResult::from(::sendmsg(fd, &message, MSG_NOSIGNAL));
-        }
-        if (!result.interrupted()) {
-            return result;
-        }
+    if (parts.size() == 1) {
+        const iovec& part = parts.front();
+        return retry_interrupted(
+            [&] { return ::send(fd, part.iov_base, part.iov_len, MSG_NOSIGNAL); });
     }
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = parts.size();
+    return retry_interrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL); });
 }
 
 std::size_t size_of(std::span<const iovec> parts) noexcept {
@@ -147,11 +136,12 @@ void Stream::set_water_marks(WaterMarks marks) noexcept {
     }
 }
 
-void Stream::shutdown_writing() noexcept {
-    if (!is_closing_) {
-        is_shut_down_ = true;
-        finish_if_sent();
+int Stream::shutdown_writing() noexcept {
+    if (is_closing_) {
+        return 0;
     }
+    is_shut_down_ = true;
+    return finish_if_sent();
 }
 
 void Stream::close() noexcept {
@@ -285,16 +275,18 @@ void Stream::tell_drained() {
 }
 
 /// Does what shutdown_writing() and close() wait for, as soon as nothing is queued.
-void Stream::finish_if_sent() noexcept {
+/// Answers the errno of shutdown(2).
+int Stream::finish_if_sent() noexcept {
     if (!is_open() || !unsent_.is_empty()) {
-        return;
+        return 0;
     }
     if (is_closing_) {
         end(0);
     } else if (is_shut_down_ && !is_shutdown_sent_) {
         is_shutdown_sent_ = true;
-        (void)::shutdown(socket_.get(), SHUT_WR);  // fails only on a connection that is gone anyway
+        return IoResult::from(::shutdown(socket_.get(), SHUT_WR)).error;
     }
+    return 0;
 }
 
 /// The one way out: nothing is watched, nothing is kept, and the handler hears of it later. Until

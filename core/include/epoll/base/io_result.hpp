@@ -25,6 +25,17 @@ struct [[nodiscard]] IoResult {
     [[nodiscard]] std::size_t size() const noexcept { return static_cast<std::size_t>(count); }
 };
 
+/// Makes a system call, by call(), again as long as a signal interrupts it.
+template <class Call>
+IoResult retry_interrupted(Call call) noexcept {
+    for (;;) {
+        const IoResult result = IoResult::from(call());
+        if (!result.interrupted()) {
+            return result;
+        }
+    }
+}
+
 /// Throws std::system_error for `error` with the name of the call that failed in its text.
 [[noreturn]] void throw_error(int error, const char* call);
 

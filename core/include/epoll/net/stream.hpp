@@ -105,8 +105,9 @@ class Stream final : private Source {
     void set_water_marks(WaterMarks marks) noexcept;
 
     /// Sends what is queued, then shuts down our side (shutdown(2) SHUT_WR). Reading goes on.
-    /// Nothing happens after close().
-    void shutdown_writing() noexcept;
+    /// Nothing happens after close(). Answers the errno of shutdown(2), ENOTCONN for a connection
+    /// that was reset; 0 also when it comes later, as something is queued.
+    int shutdown_writing() noexcept;
 
     /// Reads no more, sends what is queued, then ends. on_closed() follows. Bytes that arrived
     /// and were not read make the kernel send a reset, which can destroy at the peer what was just
@@ -151,7 +152,7 @@ class Stream final : private Source {
     [[nodiscard]] bool takes_writes() const noexcept { return is_open_ && !is_shut_down_; }
     void send_queued();
     void tell_drained();
-    void finish_if_sent() noexcept;
+    int finish_if_sent() noexcept;
     void end(int error) noexcept;
     void note_queued() noexcept;
     void note_full() noexcept;
