@@ -6,6 +6,7 @@
 #include <new>
 #include <stdexcept>
 #include <system_error>
+#include <utility>
 
 #include "gil.hpp"
 
@@ -51,6 +52,20 @@ void set_exception(Ref exception) noexcept {
     Ref traceback = Ref::steal(PyException_GetTraceback(exception.get()));
     PyErr_Restore(type.release(), exception.release(), traceback.release());
 #endif
+}
+
+bool is_leaving_exception() noexcept {
+    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0 ||
+           PyErr_ExceptionMatches(PyExc_SystemExit) != 0;
+}
+
+ExceptionKept::ExceptionKept() noexcept
+    : kept_(PyErr_Occurred() != nullptr ? take_exception() : Ref{}) {}
+
+ExceptionKept::~ExceptionKept() {
+    if (kept_) {
+        set_exception(std::move(kept_));
+    }
 }
 
 void translate_exception() noexcept {

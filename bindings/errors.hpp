@@ -17,6 +17,23 @@ Ref take_exception() noexcept;
 /// Sets `exception`, as it was when take_exception() took it.
 void set_exception(Ref exception) noexcept;
 
+/// The exception that is set is KeyboardInterrupt or SystemExit: those that asyncio lets through to
+/// the caller, where it reports any other.
+[[nodiscard]] bool is_leaving_exception() noexcept;
+
+/// Takes away the exception that is set, if there is one, and sets it again at the end: for a
+/// finalizer, which may run in the middle of anything.
+class ExceptionKept {
+  public:
+    ExceptionKept() noexcept;
+    ExceptionKept(const ExceptionKept&) = delete;
+    ExceptionKept& operator=(const ExceptionKept&) = delete;
+    ~ExceptionKept();
+
+  private:
+    Ref kept_;
+};
+
 /// Called in a catch block: turns the C++ exception at hand into a Python one.
 ///
 /// std::bad_alloc and std::length_error become MemoryError, std::system_error becomes OSError with

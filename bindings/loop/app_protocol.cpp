@@ -16,7 +16,7 @@ bool AppProtocol::set(const LoopState& state, PyObject* protocol) {
     if (is_buffered <= 0) {
         return is_buffered == 0;
     }
-    get_buffer_ = Ref::steal(PyObject_GetAttr(protocol, state.tls.get_buffer.get()));
+    get_buffer_ = Ref::steal(PyObject_GetAttr(protocol, state.streams.get_buffer.get()));
     if (!get_buffer_ && PyErr_ExceptionMatches(PyExc_AttributeError) != 0) {
         PyErr_Clear();  // the call, when it comes, raises it
     }
@@ -44,7 +44,7 @@ bool AppProtocol::connection_made(PyObject* transport) {
 
 bool AppProtocol::data_received(PyObject* bytes) {
     const Ref object = Ref::borrow(object_.get());
-    return static_cast<bool>(call_method(state_->tls.data_received, object.get(), bytes));
+    return static_cast<bool>(call_method(state_->streams.data_received, object.get(), bytes));
 }
 
 Ref AppProtocol::get_buffer(std::size_t size_hint) {
@@ -56,7 +56,7 @@ Ref AppProtocol::get_buffer(std::size_t size_hint) {
 bool AppProtocol::buffer_updated(std::size_t count) {
     const Ref object = Ref::borrow(object_.get());
     const Ref number = Ref::steal(PyLong_FromSize_t(count));
-    return number && call_method(state_->tls.buffer_updated, object.get(), number.get());
+    return number && call_method(state_->streams.buffer_updated, object.get(), number.get());
 }
 
 int AppProtocol::eof_received() {
@@ -64,16 +64,16 @@ int AppProtocol::eof_received() {
         return native_->on_eof();
     }
     const Ref object = Ref::borrow(object_.get());
-    const Ref answer = call_method(state_->tls.eof_received, object.get());
+    const Ref answer = call_method(state_->streams.eof_received, object.get());
     return answer ? PyObject_IsTrue(answer.get()) : -1;
 }
 
 bool AppProtocol::pause_writing() {
-    return native_ != nullptr ? native_->on_pause_writing() : call(state_->tls.pause_writing);
+    return native_ != nullptr ? native_->on_pause_writing() : call(state_->streams.pause_writing);
 }
 
 bool AppProtocol::resume_writing() {
-    return native_ != nullptr ? native_->on_resume_writing() : call(state_->tls.resume_writing);
+    return native_ != nullptr ? native_->on_resume_writing() : call(state_->streams.resume_writing);
 }
 
 int AppProtocol::traverse(visitproc visit, void* arg) const noexcept {

@@ -36,11 +36,6 @@ constexpr int k_no_bytes = -1;
 
 void release_object(void* object) noexcept { Ref::steal(static_cast<PyObject*>(object)).reset(); }
 
-bool is_leaving_exception() noexcept {
-    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0 ||
-           PyErr_ExceptionMatches(PyExc_SystemExit) != 0;
-}
-
 bool require_bytes(PyObject* data) noexcept {
     if (PyBytes_Check(data) || PyByteArray_Check(data) || PyMemoryView_Check(data)) [[likely]] {
         return true;

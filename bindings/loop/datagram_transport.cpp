@@ -317,17 +317,12 @@ void DatagramTransport::finalize() noexcept {
     if (is_lost_) {
         return;
     }
-    const Ref raised = PyErr_Occurred() != nullptr ? take_exception() : Ref{};
-    if (PyErr_ResourceWarning(self_, 1, "unclosed transport %R", self_) < 0) {
-        PyErr_WriteUnraisable(self_);
-    }
+    const ExceptionKept kept;
+    warn_unclosed(self_);
     abandon();
     is_lost_ = true;
     was_closing_ = true;
     drop_socket();
-    if (raised) {
-        set_exception(Ref::borrow(raised.get()));
-    }
 }
 
 }  // namespace epoll::python

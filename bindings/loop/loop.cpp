@@ -182,8 +182,7 @@ void Loop::report_handle_failure(PyObject* handle) noexcept {
 }
 
 bool Loop::leaves_run() noexcept {
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) == 0 &&
-        PyErr_ExceptionMatches(PyExc_SystemExit) == 0) {
+    if (!is_leaving_exception()) {
         return false;
     }
     leave_run(take_exception());

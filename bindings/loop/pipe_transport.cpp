@@ -10,6 +10,7 @@
 #include "../errors.hpp"
 #include "in_context.hpp"
 #include "loop_state.hpp"
+#include "transport_head.hpp"
 
 namespace epoll::python {
 
@@ -177,18 +178,13 @@ void PipeTransport::finalize() noexcept {
     if (is_lost_) {
         return;
     }
-    const Ref raised = PyErr_Occurred() != nullptr ? take_exception() : Ref{};
-    if (PyErr_ResourceWarning(self_, 1, "unclosed transport %R", self_) < 0) {
-        PyErr_WriteUnraisable(self_);
-    }
+    const ExceptionKept kept;
+    warn_unclosed(self_);
     abandon();
     is_lost_ = true;
     close_pipe();
     if (PyErr_Occurred() != nullptr) {
         PyErr_WriteUnraisable(self_);
-    }
-    if (raised) {
-        set_exception(Ref::borrow(raised.get()));
     }
 }
 

@@ -177,8 +177,7 @@ bool WritePipe::maybe_pause_protocol() noexcept {
     if (call_method(loop().state().streams.pause_writing, protocol.get())) {
         return true;
     }
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0 ||
-        PyErr_ExceptionMatches(PyExc_SystemExit) != 0) {
+    if (is_leaving_exception()) {
         return false;
     }
     report("protocol.pause_writing() failed");

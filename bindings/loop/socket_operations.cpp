@@ -208,14 +208,10 @@ void SocketOperation::warn_unless_awaited() noexcept {
     if (state_ != State::created) {
         return;
     }
-    const bool has_exception = PyErr_Occurred() != nullptr;
-    Ref present = has_exception ? take_exception() : Ref{};
+    const ExceptionKept kept;
     if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine 'Loop.%s' was never awaited",
                          call_.name) < 0) {
         PyErr_WriteUnraisable(self_);
-    }
-    if (has_exception) {
-        set_exception(std::move(present));
     }
 }
 

@@ -232,16 +232,13 @@ void finalize(PyObject* object) noexcept {
     if (self.stage == OperationStage::finished) {
         return;
     }
-    Ref exception = PyErr_Occurred() == nullptr ? Ref{} : take_exception();
+    const ExceptionKept kept;
     if (self.stage == OperationStage::created &&
         PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%s' was never awaited",
                          self.kind->name) < 0) {
         PyErr_WriteUnraisable(object);
     }
     close_quietly(self);
-    if (exception) {
-        set_exception(std::move(exception));
-    }
 }
 
 int traverse(PyObject* object, visitproc visit, void* arg) noexcept {

@@ -273,15 +273,12 @@ void StreamProtocol::forget_failure() noexcept {
     if (!closed_ || !lost_exception_) {
         return;
     }
-    Ref raised = PyErr_Occurred() == nullptr ? Ref{} : take_exception();
+    const ExceptionKept kept;
     const Ref future = Ref::borrow(closed_.get());
     if (ask(state_.streams.cancelled, future.get()) == Answer::no) {
         const Ref failure = call_method(state_.streams.exception, future.get());
     }
     PyErr_Clear();
-    if (raised) {
-        python::set_exception(std::move(raised));
-    }
 }
 
 Ref StreamProtocol::drain_waiters() noexcept {

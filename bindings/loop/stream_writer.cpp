@@ -132,12 +132,9 @@ void finalize(PyObject* object) noexcept {
     if (!finalizer || !self.protocol || (is_native(self) && is_closing(self) == Answer::yes)) {
         return;
     }
-    Ref raised = PyErr_Occurred() == nullptr ? Ref{} : take_exception();
+    const ExceptionKept kept;
     if (!Ref::steal(PyObject_CallOneArg(finalizer.get(), object))) {
         PyErr_WriteUnraisable(finalizer.get());
-    }
-    if (raised) {
-        python::set_exception(std::move(raised));
     }
 }
 

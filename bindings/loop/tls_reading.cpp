@@ -170,8 +170,7 @@ bool TlsTransport::call_eof_received() {
     app_state_ = AppState::ended;
     const int keep_open = app_.eof_received();
     if (keep_open < 0) {
-        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0 ||
-            PyErr_ExceptionMatches(PyExc_SystemExit) != 0) {
+        if (is_leaving_exception()) {
             return false;
         }
         fatal_error(take_exception(), "Error calling eof_received()");

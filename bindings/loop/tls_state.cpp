@@ -9,13 +9,13 @@ bool TlsState::find() noexcept {
         return true;
     }
     const std::pair<Ref*, const char*> names[] = {
-        {&buffer_updated, "buffer_updated"},   {&cipher, "cipher"},
-        {&compression, "compression"},         {&connection_lost, "connection_lost"},
-        {&connection_made, "connection_made"}, {&data_received, "data_received"},
-        {&do_handshake, "do_handshake"},       {&eof_received, "eof_received"},
-        {&get_buffer, "get_buffer"},           {&getpeercert, "getpeercert"},
-        {&pause_writing, "pause_writing"},     {&read, "read"},
-        {&resume_writing, "resume_writing"},   {&unwrap, "unwrap"},
+        {&cipher, "cipher"},
+        {&compression, "compression"},
+        {&connection_made, "connection_made"},
+        {&do_handshake, "do_handshake"},
+        {&getpeercert, "getpeercert"},
+        {&read, "read"},
+        {&unwrap, "unwrap"},
     };
     for (const auto& [place, name] : names) {
         *place = Ref::steal(PyUnicode_InternFromString(name));

@@ -21,10 +21,8 @@ struct TlsState {
     Ref syscall_error;
     Ref certificate_error;  ///< CertificateError
 
-    // Names of methods, interned.
-    Ref buffer_updated, cipher, compression, connection_lost, connection_made, data_received,
-        do_handshake, eof_received, get_buffer, getpeercert, pause_writing, read, resume_writing,
-        unwrap;
+    // Names of methods, interned, that StreamState has not got.
+    Ref cipher, compression, connection_made, do_handshake, getpeercert, read, unwrap;
 
     bool was_sought = false;
 

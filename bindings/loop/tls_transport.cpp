@@ -323,8 +323,8 @@ bool TlsTransport::on_connection_lost(PyObject* exception) {
                          (app_state_ != AppState::made && app_state_ != AppState::ended);
     if (!is_told) {
         app_state_ = AppState::lost;
-        const Ref method =
-            Ref::steal(PyObject_GetAttr(app_.object(), loop_.state().tls.connection_lost.get()));
+        const Ref method = Ref::steal(
+            PyObject_GetAttr(app_.object(), loop_.state().streams.connection_lost.get()));
         if (!method || !loop_.call_soon(method.get(), std::span{&exception, 1}, nullptr)) {
             return false;
         }

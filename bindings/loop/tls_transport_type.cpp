@@ -318,13 +318,8 @@ void TlsTransport::finalize() noexcept {
         return;
     }
     is_closed_ = true;
-    const Ref raised = PyErr_Occurred() != nullptr ? take_exception() : Ref{};
-    if (PyErr_ResourceWarning(self_, 1, "unclosed transport %R", self_) < 0) {
-        PyErr_WriteUnraisable(self_);
-    }
-    if (raised) {
-        set_exception(Ref::borrow(raised.get()));
-    }
+    const ExceptionKept kept;
+    warn_unclosed(self_);
 }
 
 int TlsTransport::traverse(visitproc visit, void* arg) const noexcept {

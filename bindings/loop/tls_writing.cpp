@@ -217,8 +217,7 @@ bool TlsTransport::control_writing() noexcept {
     if (is_done) {
         return true;
     }
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0 ||
-        PyErr_ExceptionMatches(PyExc_SystemExit) != 0) {
+    if (is_leaving_exception()) {
         return false;
     }
     loop_.report_failure({message, self_, self_});

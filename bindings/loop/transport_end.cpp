@@ -219,18 +219,13 @@ void SocketTransport::finalize() noexcept {
     if (is_lost_) {
         return;
     }
-    const Ref raised = PyErr_Occurred() != nullptr ? take_exception() : Ref{};
-    if (PyErr_ResourceWarning(self_, 1, "unclosed transport %R", self_) < 0) {
-        PyErr_WriteUnraisable(self_);
-    }
+    const ExceptionKept kept;
+    warn_unclosed(self_);
     abandon();
     is_lost_ = true;
     was_closing_ = true;
     drop_socket();
     detach_server();
-    if (raised) {
-        set_exception(Ref::borrow(raised.get()));
-    }
 }
 
 }  // namespace epoll::python

@@ -122,6 +122,12 @@ Ref make_datagram_transport_type(PyObject* module, const char* name, PyType_Spec
     return type && PyModule_AddObjectRef(module, name, type.get()) == 0 ? std::move(type) : Ref{};
 }
 
+void warn_unclosed(PyObject* transport) noexcept {
+    if (PyErr_ResourceWarning(transport, 1, "unclosed transport %R", transport) < 0) {
+        PyErr_WriteUnraisable(transport);
+    }
+}
+
 std::optional<FlowLimits> to_flow_limits(PyObject* high, PyObject* low,
                                          std::size_t high_default) noexcept {
     constexpr Py_ssize_t k_most = std::numeric_limits<Py_ssize_t>::max();

@@ -40,6 +40,9 @@ extern PyMemberDef transport_members[];
 [[nodiscard]] Ref make_datagram_transport_type(PyObject* module, const char* name,
                                                PyType_Spec& spec);
 
+/// Warns of a transport that went without close(); what becomes of the warning stays here.
+void warn_unclosed(PyObject* transport) noexcept;
+
 /// What set_write_buffer_limits(high, low) means, in bytes.
 struct FlowLimits {
     std::size_t high, low;

@@ -1,4 +1,3 @@
-#include <cerrno>
 #include <utility>
 #include <vector>
 
@@ -249,8 +248,7 @@ bool SocketTransport::maybe_pause_protocol() noexcept {
     if (is_done) {
         return true;
     }
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0 ||
-        PyErr_ExceptionMatches(PyExc_SystemExit) != 0) {
+    if (is_leaving_exception()) {
         return false;
     }
     report("protocol.pause_writing() failed");
