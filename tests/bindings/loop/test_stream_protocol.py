@@ -331,7 +331,11 @@ class Stranger:
     pass
 
 
-@pytest.mark.parametrize("value", [5, Stranger, lambda: None, weakref.ref(Stranger)], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [5, Stranger, lambda: None, weakref.ref(Stranger)],
+    ids=["number", "class", "function", "reference to a class"],
+)
 def test_a_weak_reference_to_no_reader_is_refused(value: object) -> None:
     async def main() -> None:
         reader, protocol = make(_loop)
