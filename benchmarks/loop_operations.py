@@ -122,6 +122,7 @@ LOOP_WORK: dict[str, tuple[LoopWork, ...]] = {
         LoopWork("gather of 100 tasks", "scheduling:gather", 5_000, target=1.3),
         LoopWork("future set by call_soon", "scheduling:future", 10_000, target=2.5),
         LoopWork("call_soon_threadsafe", "scheduling:call_soon_threadsafe", 20_000, target=2.2),
+        LoopWork("run_in_executor", "scheduling:run_in_executor", 2_000, target=1.2),
     ),
     "loop-network": (
         LoopWork("connect, accept, close (streams)", "networking:connect_and_close", 200, 1.2),

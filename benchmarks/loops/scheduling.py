@@ -7,6 +7,7 @@ import threading
 
 GATHERED = 100
 CANCELLED_AT_ONCE = 1000
+IN_EXECUTOR = 50
 # Timers that are due within two milliseconds, in no order. uvloop knows whole milliseconds only,
 # and takes less than half of one for call_soon.
 DELAYS = [0.001 + (number * 7919 % 1000) * 1e-6 for number in range(1000)]
@@ -102,3 +103,12 @@ async def call_soon_threadsafe(count: int) -> None:
     thread.start()
     await done
     thread.join()
+
+
+async def run_in_executor(count: int) -> None:
+    """Call functions in threads, one after the other and then fifty under way."""
+    loop = asyncio.get_running_loop()
+    for _ in range(count // 2):
+        await loop.run_in_executor(None, nothing)
+    for _ in range(count // 2 // IN_EXECUTOR):
+        await asyncio.gather(*(loop.run_in_executor(None, nothing) for _ in range(IN_EXECUTOR)))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
-import selectors
 import signal
 import sys
 import threading
 from typing import IO, TYPE_CHECKING, Any
 
-from . import _loop, processes, streams, tls
+from . import _executors, _loop, processes, streams, tls
 from ._literals import literal_infos
+from ._stand_ins import Reactor, SignalPipe
 from .statistics import LoopStatistics, statistics_of
 from .watchdog import BlockedCallback, BlockingWatch
 
@@ -21,56 +22,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Callable
 
-    from _typeshed import FileDescriptorLike
-
 __all__ = ["EventLoop", "new_event_loop"]
-
-
-class Reactor:
-    """Stands where asyncio's loops have a selector; the real one is native."""
-
-    def __init__(self, waited_for: Callable[[int], int]) -> None:
-        self._waited_for = waited_for
-
-    def get_key(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
-        """Return what a descriptor is waited for: asyncio's transports ask it for their repr().
-
-        Raises KeyError when nobody waits for it.
-        """
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-        events = self._waited_for(fd)
-        if not events:
-            raise KeyError(f"{fileobj!r} is not registered")
-        return selectors.SelectorKey(fileobj, fd, events, None)
-
-    def close(self) -> None:
-        """Do nothing: the loop closes its own reactor."""
-
-
-class SignalPipe:
-    """One end of the pipe that the numbers of signals go through; asyncio has a socket there.
-
-    A socket takes less than three hundred of them, as each byte is a message in the kernel: of the
-    next signals, whatever they are, nobody would hear. A pipe takes 65,536.
-    """
-
-    __slots__ = ("_fd",)
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def recv(self, size: int) -> bytes:
-        return os.read(self._fd, size)
-
-    def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd != -1:
-            os.close(fd)
-
-    __del__ = close
 
 
 class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
@@ -123,10 +75,13 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         _csock: SignalPipe
         _ssock: SignalPipe
         _internal_fds: int
+        _default_executor: concurrent.futures.Executor | None
         _signal_handlers: dict[int, asyncio.Handle]
         _asyncgen_firstiter_hook: Callable[[AsyncGenerator[Any, Any]], None]
         _asyncgen_finalizer_hook: Callable[[AsyncGenerator[Any, Any]], None]
 
+        def _check_callback(self, callback: object, method: str) -> None: ...
+        def _check_default_executor(self) -> None: ...
         def _check_running(self) -> None: ...
         def _read_from_self(self) -> None: ...
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
@@ -259,6 +214,32 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         watch = BlockingWatch(self, threshold, report)
         self._blocking_watches.add(watch)
         return watch
+
+    def run_in_executor(  # type: ignore[override]
+        self,
+        executor: concurrent.futures.Executor | None,
+        func: Callable[..., Any],
+        *args: Any,  # noqa: ANN401
+    ) -> asyncio.Future[Any]:
+        """Have an executor call `func(*args)`; return the future of what it returns.
+
+        Args:
+            executor: None is the default one: threads that are made when they are needed.
+
+        Raises:
+            RuntimeError: The loop is closed, or its default executor has been shut down.
+            TypeError: In debug mode: `func` is a coroutine, or cannot be called.
+        """
+        self._check_closed()
+        if self._debug:
+            self._check_callback(func, "run_in_executor")
+        if executor is None:
+            self._check_default_executor()
+            executor = self._default_executor
+            if executor is None:
+                executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
+                self._default_executor = executor
+        return _executors.wrap(executor.submit(func, *args), self)
 
     async def getaddrinfo(
         self,

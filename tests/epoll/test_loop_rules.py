@@ -12,7 +12,6 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -387,45 +386,6 @@ def test_the_hooks_of_generators_are_restored(loop: Loop) -> None:
     before = sys.get_asyncgen_hooks()
     turn(loop)
     assert sys.get_asyncgen_hooks() == before
-
-
-def test_executors_answer(loop: Loop) -> None:
-    def fail() -> None:
-        raise ValueError("from the thread")
-
-    async def main() -> None:
-        assert await loop.run_in_executor(None, threading.get_ident) != threading.get_ident()
-        with pytest.raises(ValueError, match="from the thread"):
-            await loop.run_in_executor(None, fail)
-        with ThreadPoolExecutor(1) as executor:
-            assert await loop.run_in_executor(executor, int, "5") == 5
-        many = [loop.run_in_executor(None, int, str(number)) for number in range(50)]
-        assert await asyncio.gather(*many) == list(range(50))
-
-    run(loop, main())
-
-
-def test_a_default_executor_is_a_thread_pool(loop: Loop) -> None:
-    with pytest.raises(TypeError):
-        loop.set_default_executor(object())  # type: ignore[arg-type]
-    executor = ThreadPoolExecutor(1, thread_name_prefix="mine")
-    loop.set_default_executor(executor)
-
-    async def main() -> str:
-        return await loop.run_in_executor(None, lambda: threading.current_thread().name)
-
-    assert run(loop, main()).startswith("mine")
-
-
-def test_a_default_executor_is_shut_down_once(loop: Loop) -> None:
-    async def main() -> None:
-        await loop.run_in_executor(None, int)
-        await loop.shutdown_default_executor()
-        await loop.shutdown_default_executor()
-        with pytest.raises(RuntimeError, match="Executor shutdown has been called"):
-            loop.run_in_executor(None, int)
-
-    run(loop, main())
 
 
 def test_a_task_factory_makes_the_tasks(loop: Loop) -> None:

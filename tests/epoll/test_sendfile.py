@@ -226,22 +226,3 @@ def test_cancelling_leaves_the_socket_as_it_was(loop: Loop, large_file: Any) -> 
         assert sending.cancelled()
         assert loop.remove_writer(ours) is False
         assert peer.recv(1) == b"\0"
-
-
-def test_an_executor_and_its_end(loop: Loop) -> None:
-    async def main() -> None:
-        assert await loop.run_in_executor(None, threading.get_ident) != threading.get_ident()
-        with pytest.raises(ZeroDivisionError):
-            await loop.run_in_executor(None, divmod, 1, 0)
-        released = threading.Event()
-        waiting = loop.run_in_executor(None, released.wait, PATIENCE)
-        await asyncio.sleep(0)
-        waiting.cancel()
-        released.set()
-        await loop.shutdown_default_executor()
-        with pytest.raises(RuntimeError, match="shutdown"):
-            loop.run_in_executor(None, print)
-
-    run(loop, main())
-    with pytest.raises(TypeError):
-        loop.set_default_executor(object())  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ OVERRIDDEN = {
     "_check_closed": [],
     "_check_running": [],
     "_check_callback": ["callback", "method"],
+    "_check_default_executor": [],
     "_set_coroutine_origin_tracking": ["enabled"],
     "_asyncgen_firstiter_hook": ["agen"],
     "_asyncgen_finalizer_hook": ["agen"],
