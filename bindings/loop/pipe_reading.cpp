@@ -39,6 +39,7 @@ void ReadPipe::on_ready(Events /*ready*/) noexcept {
     }
     const ssize_t count = ::read(file(), room.data(), room.size());
     if (count > 0) {
+        loop().reactor().traffic().bytes_received.add(static_cast<std::uint64_t>(count));
         const Ref data = Ref::steal(
             PyBytes_FromStringAndSize(reinterpret_cast<const char*>(room.data()), count));
         constexpr const char* k_failed = "Exception in callback data_received()";

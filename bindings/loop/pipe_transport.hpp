@@ -177,6 +177,7 @@ class WritePipe final : public PipeTransport {
     void write_queue() noexcept;
 
     [[nodiscard]] bool refuses_writes() noexcept;
+    [[nodiscard]] std::size_t note_sent(ssize_t count) noexcept;
     [[nodiscard]] std::size_t write_now(std::span<const std::byte> bytes) noexcept;
     void queue_rest(PyObject* data, std::span<const std::byte> rest);
     [[nodiscard]] bool maybe_pause_protocol() noexcept;

@@ -107,11 +107,17 @@ bool WritePipe::refuses_writes() noexcept {
     return true;
 }
 
+std::size_t WritePipe::note_sent(ssize_t count) noexcept {
+    const auto size = static_cast<std::size_t>(count);
+    loop().reactor().traffic().bytes_sent.add(size);
+    return size;
+}
+
 /// How much the kernel has taken. When it fails the transport closes.
 std::size_t WritePipe::write_now(std::span<const std::byte> bytes) noexcept {
     const ssize_t count = ::write(file(), bytes.data(), bytes.size());
     if (count >= 0) {
-        return static_cast<std::size_t>(count);
+        return note_sent(count);
     }
     if (errno != EAGAIN && errno != EINTR) {
         ++lost_writes_;
@@ -139,7 +145,7 @@ void WritePipe::write_queue() noexcept {
         }
         return;
     }
-    queue_.consume(static_cast<std::size_t>(count));
+    queue_.consume(note_sent(count));
     if (queue_.is_empty()) {
         unwant(Events::writable);
     }

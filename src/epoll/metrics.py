@@ -26,8 +26,8 @@ _COUNTERS = {
     "connections_closed": "Connections that have ended.",
     "connections_accepted": "Connections that servers have accepted.",
     "accept_errors": "Times that a server could not accept.",
-    "bytes_received": "Bytes read from connections.",
-    "bytes_sent": "Bytes sent to connections.",
+    "bytes_received": "Bytes that transports have read.",
+    "bytes_sent": "Bytes that transports have sent.",
 }
 _TIMES = {
     "waiting": "Time in waits for the kernel that may block.",

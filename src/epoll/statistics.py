@@ -118,10 +118,10 @@ class LoopStatistics:
     """Times that a server could not accept, as for lack of descriptors."""
 
     bytes_received: int
-    """Bytes that transports of connections have read."""
+    """Bytes that transports have read: of connections, datagrams and pipes."""
 
     bytes_sent: int
-    """Bytes that transports of connections have handed to the kernel."""
+    """Bytes that transports have handed to the kernel; those of sendfile() pass by."""
 
     timer_lag: Durations
     """How late timers were: from their moment to the one at which a turn came to its timers."""

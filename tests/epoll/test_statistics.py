@@ -121,6 +121,45 @@ def test_connections_and_bytes(loop: epoll.EventLoop) -> None:
     assert statistics.descriptors_watched == 1
 
 
+def test_bytes_of_datagrams(loop: epoll.EventLoop) -> None:
+    async def talk() -> None:
+        received = loop.create_future()
+
+        class Receiver(asyncio.DatagramProtocol):
+            def datagram_received(self, data: bytes, addr: object) -> None:
+                received.set_result(data)
+
+        transport, _ = await loop.create_datagram_endpoint(Receiver, ("127.0.0.1", 0))
+        transport.sendto(bytes(700), transport.get_extra_info("sockname"))
+        await received
+        transport.close()
+
+    run(loop, talk())
+    statistics = loop.statistics()
+    assert statistics.bytes_received == statistics.bytes_sent == 700
+
+
+def test_bytes_of_pipes(loop: epoll.EventLoop) -> None:
+    size = 200_000  # more than a pipe takes at once
+
+    async def talk() -> None:
+        reading, writing = os.pipe()
+        transport, _ = await loop.connect_write_pipe(
+            asyncio.BaseProtocol, os.fdopen(writing, "wb", 0)
+        )
+        reader = asyncio.StreamReader()
+        await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", 0)
+        )
+        transport.write(bytes(size))
+        transport.close()
+        assert len(await reader.read(-1)) == size
+
+    run(loop, talk())
+    statistics = loop.statistics()
+    assert statistics.bytes_received == statistics.bytes_sent == size
+
+
 def test_open_connections_are_open(loop: epoll.EventLoop) -> None:
     ours, theirs = socket.socketpair()
     with theirs:

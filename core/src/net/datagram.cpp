@@ -266,6 +266,7 @@ void Datagram::read_one() {
         note_failed_read(received.result.error);
         return;
     }
+    reactor().traffic().bytes_received.add(received.result.size());
     (void)take({batch_.room.get(), received.result.size()}, received.peer, true);
 }
 
@@ -294,6 +295,7 @@ void Datagram::note_failed_read(int error) {
 
 bool Datagram::take_slot(std::size_t index, bool goes_on) {
     std::span<const std::byte> rest = batch_.bytes(index);
+    reactor().traffic().bytes_received.add(rest.size());
     const Address peer = batch_.peer(index);
     const std::size_t segment = batch_.segment(index);
     while (segment != 0 && rest.size() > segment) {
@@ -342,8 +344,12 @@ IoResult Datagram::try_send(std::span<const std::byte> bytes, const Address& pee
     if (!unsent_.empty()) {
         return {0, EAGAIN};
     }
-    return peer.size() == 0 ? epoll::send(socket_.get(), bytes)
-                            : send_to(socket_.get(), bytes, peer);
+    const IoResult result =
+        peer.size() == 0 ? epoll::send(socket_.get(), bytes) : send_to(socket_.get(), bytes, peer);
+    if (result.ok()) {
+        reactor().traffic().bytes_sent.add(result.size());
+    }
+    return result;
 }
 
 void Datagram::queue(OwnedBytes bytes, const Address& peer) {
@@ -392,6 +398,7 @@ bool Datagram::send_queued() {
             return false;
         }
         for (std::size_t i = 0; i != result.size(); ++i) {
+            reactor().traffic().bytes_sent.add(unsent_.front().bytes.bytes().size());
             drop_first();
         }
         gone += result.size();

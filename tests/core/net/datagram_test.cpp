@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -311,4 +312,28 @@ TEST_CASE("datagrams that the kernel has merged are told apart") {
     link.handler.received.clear();
     link.handler.goes_on = false;
     check();
+}
+
+TEST_CASE("bytes are counted when the kernel has taken or given them") {
+    DatagramLink link;
+    const epoll::Traffic& traffic = link.reactor.traffic();
+    link.arrive("seven..");
+    link.arrive("four");
+    REQUIRE(link.until_received(2));
+    CHECK(traffic.bytes_received.value() == 11);
+    REQUIRE(link.socket().send(bytes_of("answer"), link.peer_address()) == 0);
+    CHECK(traffic.bytes_sent.value() == 6);
+}
+
+TEST_CASE("queued bytes are counted when they go") {
+    DatagramLink link{make_datagram_pair()};
+    const epoll::Traffic& traffic = link.reactor.traffic();
+    std::uint64_t size = 0;
+    while (link.socket().unsent() == 0) {
+        REQUIRE(link.socket().send(bytes_of("filler"), Address{}) == 0);
+        size += 6;
+    }
+    CHECK(traffic.bytes_sent.value() == size - 6);
+    REQUIRE(link.until([&] { return link.take() == "nothing" && link.socket().unsent() == 0; }));
+    CHECK(traffic.bytes_sent.value() == size);
 }

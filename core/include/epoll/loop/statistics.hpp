@@ -33,8 +33,8 @@ struct ReactorStatistics {
     HistogramCounts stretches;
 };
 
-/// What the streams and listeners of one reactor have done, all together. They count here
-/// themselves, on the reactor's thread; any thread may read.
+/// What the streams, datagram sockets and listeners of one reactor have done, all together; others
+/// that move bytes may add theirs. They count here themselves, on the reactor's thread; any thread may read.
 struct Traffic {
     Counter bytes_received;
     Counter bytes_sent;
