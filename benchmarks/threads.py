@@ -11,8 +11,8 @@ work    the same from the processor time of the threads: what it would be if eac
 sleeps  voluntary context switches for 1,000 messages: threads that wait for a lock, as they have
         nothing else to wait for (for the GIL, too)
 
-The style "protocols" has no tasks. In "streams" each message is several steps of a task, and before
-Python 3.14 each step takes a lock of asyncio that all threads share: the dict of current tasks.
+The style "protocols" has no tasks. In "streams" each message is several steps of a task, so that
+what asyncio's tasks share between threads shows, too.
 """
 
 from __future__ import annotations
