@@ -34,7 +34,7 @@ IoResult send(int fd, std::span<iovec> parts) noexcept {
     }
     msghdr message{};
     message.msg_iov = parts.data();
-    message.msg_iovlen = parts.size();
+    message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(parts.size());  // musl: an int
     return retry_interrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL); });
 }
 

@@ -15,6 +15,12 @@
 /// PYEPOLL_REPLACE_SYSTEM_CALLS before it includes this one; the others see the counters only.
 namespace testing {
 
+#ifdef __GLIBC__
+using BatchFlags = int;  ///< the flags of sendmmsg(2) and recvmmsg(2)
+#else
+using BatchFlags = unsigned;
+#endif
+
 inline std::atomic<int> sends{0};           ///< send(2) and sendmsg(2) so far
 inline std::atomic<int> accept_error{0};    ///< what the next accept4(2) fails with; 0: it does not
 inline std::atomic<int> send_error{0};      ///< as accept_error, for send(2) and sendmsg(2)
@@ -60,7 +66,7 @@ ssize_t sendto(int fd, const void* data, std::size_t size, int flags, const sock
                : ::syscall(SYS_sendto, fd, data, size, flags, peer, std::size_t{peer_size});
 }
 
-int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+int sendmmsg(int fd, mmsghdr* messages, unsigned count, testing::BatchFlags flags) {
     testing::datagram_sends.fetch_add(1);
     return testing::fails_with(testing::sendmmsg_error)
                ? -1
@@ -74,7 +80,8 @@ ssize_t recvfrom(int fd, void* room, std::size_t size, int flags, sockaddr* peer
                : ::syscall(SYS_recvfrom, fd, room, size, flags, peer, peer_size);
 }
 
-int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* limit) {
+int recvmmsg(int fd, mmsghdr* messages, unsigned count, testing::BatchFlags flags,
+             timespec* limit) {
     testing::datagram_receipts.fetch_add(1);
     return testing::fails_with(testing::recvmmsg_error)
                ? -1
