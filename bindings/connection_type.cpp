@@ -3,6 +3,7 @@
 
 #include <epoll/serve/connection.hpp>
 
+#include "answers.hpp"
 #include "arguments.hpp"
 #include "buffers.hpp"
 #include "errors.hpp"
@@ -78,16 +79,14 @@ Ref unsent(ConnectionObject& self) {
     if (!require_thread(self)) {
         return {};
     }
-    return Ref::steal(
-        PyLong_FromSize_t(self.connection == nullptr ? 0 : self.connection->unsent()));
+    return as_number(self.connection == nullptr ? 0 : self.connection->unsent());
 }
 
 Ref is_closing(ConnectionObject& self) {
     if (!require_thread(self)) {
         return {};
     }
-    return Ref::borrow(self.connection == nullptr || self.connection->is_closing() ? Py_True
-                                                                                   : Py_False);
+    return as_bool(self.connection == nullptr || self.connection->is_closing());
 }
 
 PyObject* get_state(PyObject* self, void*) noexcept {

@@ -3,6 +3,7 @@
 #include <new>
 #include <utility>
 
+#include "answers.hpp"
 #include "errors.hpp"
 #include "gil.hpp"
 
@@ -58,7 +59,7 @@ Ref close_epoll_object(EpollObject& self) {
     std::optional<RegistrationTable> dropped;  // after the critical section
     const CriticalSection inside{self.as_python()};
     dropped = self.set.close();
-    return dropped ? Ref::none() : Ref{};
+    return as_none(dropped.has_value());
 }
 
 Ref fileno_of_epoll_object(EpollObject& self) {
@@ -68,7 +69,7 @@ Ref fileno_of_epoll_object(EpollObject& self) {
 
 Ref is_epoll_object_closed(EpollObject& self) {
     const CriticalSection inside{self.as_python()};
-    return Ref::borrow(self.set.is_closed() ? Py_True : Py_False);
+    return as_bool(self.set.is_closed());
 }
 
 }  // namespace epoll::python

@@ -3,6 +3,7 @@
 #include <new>
 #include <utility>
 
+#include "answers.hpp"
 #include "convert.hpp"
 #include "gil.hpp"
 #include "module_state.hpp"
@@ -156,12 +157,10 @@ Ref objects_of_batch(EventBatchObject& self) { return make_iterator(self.as_pyth
 
 Ref clear(EventBatchObject& self) {
     BatchFilling filling;
-    return filling.begin(self) ? Ref::none() : Ref{};
+    return as_none(filling.begin(self));
 }
 
-Ref capacity_of_batch(EventBatchObject& self) {
-    return Ref::steal(PyLong_FromSize_t(self.batch.capacity));
-}
+Ref capacity_of_batch(EventBatchObject& self) { return as_number(self.batch.capacity); }
 
 int traverse_iterator(PyObject* self, visitproc visit, void* arg) noexcept {
     Py_VISIT(Py_TYPE(self));

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "answers.hpp"
 #include "arguments.hpp"
 #include "convert.hpp"
 #include "errors.hpp"
@@ -197,7 +198,7 @@ Ref call_soon_threadsafe(ServerObject& self, PyObject* callback) {
         return error(PyExc_TypeError, "a callback must be callable, not %.200s",
                      Py_TYPE(callback)->tp_name);
     }
-    return Ref::borrow(self.service->call_soon(Ref::borrow(callback)) ? Py_True : Py_False);
+    return as_bool(self.service->call_soon(Ref::borrow(callback)));
 }
 
 Ref statistics(ServerObject& self) {

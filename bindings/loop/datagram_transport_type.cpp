@@ -1,5 +1,6 @@
 #include <new>
 
+#include "../answers.hpp"
 #include "../errors.hpp"
 #include "../method.hpp"
 #include "datagram_transport.hpp"
@@ -12,10 +13,6 @@ namespace epoll::python {
 namespace {
 
 using Object = DatagramTransportObject;
-
-Ref as_bool(bool value) noexcept { return Ref::borrow(value ? Py_True : Py_False); }
-Ref as_none(bool is_done) noexcept { return is_done ? Ref::none() : Ref{}; }
-Ref or_none(PyObject* object) noexcept { return Ref::borrow(object != nullptr ? object : Py_None); }
 
 Ref send_to(Object& self, const CallArguments& arguments) {
     static constexpr Signature<2> k_signature{
@@ -72,9 +69,7 @@ Ref resume_reading(Object& self) {
 Ref close(Object& self) { return as_none(self.transport.close()); }
 Ref abort(Object& self) { return as_none(self.transport.force_close(Py_None)); }
 
-Ref get_write_buffer_size(Object& self) {
-    return Ref::steal(PyLong_FromSize_t(self.transport.write_buffer_size()));
-}
+Ref get_write_buffer_size(Object& self) { return as_number(self.transport.write_buffer_size()); }
 
 Ref get_write_buffer_limits(Object& self) {
     const FlowLimits limits = self.transport.limits();

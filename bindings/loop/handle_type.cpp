@@ -3,6 +3,7 @@
 #include <span>
 #include <utility>
 
+#include "../answers.hpp"
 #include "../method.hpp"
 #include "handle.hpp"
 #include "handle_part.hpp"
@@ -26,9 +27,7 @@ Ref cancel(HandleObject& self) {
     return Ref::none();
 }
 
-Ref cancelled(HandleObject& self) {
-    return Ref::borrow(is_cancelled(self.as_python()) ? Py_True : Py_False);
-}
+Ref cancelled(HandleObject& self) { return as_bool(is_cancelled(self.as_python())); }
 
 Ref when(HandleObject& self) {
     PyObject* const handle = self.as_python();

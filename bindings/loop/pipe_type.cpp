@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "../answers.hpp"
 #include "../errors.hpp"
 #include "../method.hpp"
 #include "loop_state.hpp"
@@ -29,10 +30,6 @@ constexpr int k_read_only = READONLY;
 constexpr int k_offset_type = Py_T_PYSSIZET;
 constexpr int k_read_only = Py_READONLY;
 #endif
-
-Ref as_bool(bool value) noexcept { return Ref::borrow(value ? Py_True : Py_False); }
-Ref as_none(bool is_done) noexcept { return is_done ? Ref::none() : Ref{}; }
-Ref or_none(PyObject* object) noexcept { return Ref::borrow(object != nullptr ? object : Py_None); }
 
 // What both types have
 
@@ -240,9 +237,7 @@ Ref abort(WriteObject& self) {
     return Ref::none();
 }
 
-Ref get_write_buffer_size(WriteObject& self) {
-    return Ref::steal(PyLong_FromSize_t(self.transport.unwritten()));
-}
+Ref get_write_buffer_size(WriteObject& self) { return as_number(self.transport.unwritten()); }
 
 Ref get_write_buffer_limits(WriteObject& self) {
     return Ref::steal(Py_BuildValue("(nn)", static_cast<Py_ssize_t>(self.transport.low_water()),

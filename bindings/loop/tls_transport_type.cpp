@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "../answers.hpp"
 #include "../buffers.hpp"
 #include "../errors.hpp"
 #include "../method.hpp"
@@ -14,11 +15,6 @@ namespace epoll::python {
 namespace {
 
 using Object = TlsTransportObject;
-
-Ref as_bool(bool value) noexcept { return Ref::borrow(value ? Py_True : Py_False); }
-Ref as_none(bool is_done) noexcept { return is_done ? Ref::none() : Ref{}; }
-Ref or_none(PyObject* object) noexcept { return Ref::borrow(object != nullptr ? object : Py_None); }
-Ref as_number(std::size_t size) noexcept { return Ref::steal(PyLong_FromSize_t(size)); }
 
 Ref as_pair(const FlowLimits& limits) noexcept {
     return Ref::steal(Py_BuildValue("(nn)", static_cast<Py_ssize_t>(limits.low),

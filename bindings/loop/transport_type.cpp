@@ -1,5 +1,6 @@
 #include <new>
 
+#include "../answers.hpp"
 #include "../errors.hpp"
 #include "../method.hpp"
 #include "loop_state.hpp"
@@ -12,10 +13,6 @@ namespace epoll::python {
 namespace {
 
 using Object = SocketTransportObject;
-
-Ref as_bool(bool value) noexcept { return Ref::borrow(value ? Py_True : Py_False); }
-Ref as_none(bool is_done) noexcept { return is_done ? Ref::none() : Ref{}; }
-Ref or_none(PyObject* object) noexcept { return Ref::borrow(object != nullptr ? object : Py_None); }
 
 Ref get_extra_info(Object& self, const CallArguments& arguments) {
     static constexpr Signature<2> k_signature{
@@ -57,9 +54,7 @@ Ref can_write_eof(Object&) { return as_bool(true); }
 Ref close(Object& self) { return as_none(self.transport.close()); }
 Ref abort(Object& self) { return as_none(self.transport.abort(Py_None)); }
 
-Ref get_write_buffer_size(Object& self) {
-    return Ref::steal(PyLong_FromSize_t(self.transport.write_buffer_size()));
-}
+Ref get_write_buffer_size(Object& self) { return as_number(self.transport.write_buffer_size()); }
 
 Ref get_write_buffer_limits(Object& self) {
     return Ref::steal(Py_BuildValue("(nn)", static_cast<Py_ssize_t>(self.transport.low_water()),
