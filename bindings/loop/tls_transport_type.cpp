@@ -7,6 +7,7 @@
 #include "../errors.hpp"
 #include "../method.hpp"
 #include "loop_state.hpp"
+#include "named_argument.hpp"
 #include "socket_transport.hpp"
 #include "tls_transport.hpp"
 
@@ -166,15 +167,23 @@ constexpr const char* k_class_text =
     "does\n"
     "its ssl_object while the connection is open.";
 
+constexpr Signature<1> k_set_protocol = named_argument("set_protocol", "protocol");
+constexpr Signature<1> k_write = named_argument("write", "data");
+constexpr Signature<1> k_write_lines = named_argument("writelines", "list_of_data");
+constexpr Signature<1> k_force_close = named_argument("_force_close", "exc");
+constexpr Signature<1> k_connection_made = named_argument("connection_made", "transport");
+constexpr Signature<1> k_add_to_backlog = named_argument("_test__append_write_backlog", "data");
+
 PyMethodDef methods[] = {
     make_method<get_extra_info>("get_extra_info",
                                 "get_extra_info($self, /, name, default=None)\n--\n\n"
                                 "Return what is known of the connection: sslcontext, after the\n"
                                 "handshake ssl_object, peercert, cipher, compression, and what\n"
                                 "the transport below knows."),
-    make_method<set_protocol>("set_protocol",
-                              "set_protocol($self, protocol, /)\n--\n\n"
-                              "Hand the connection to another protocol."),
+    make_method<by_name<Object, set_protocol, k_set_protocol>>(
+        "set_protocol",
+        "set_protocol($self, /, protocol)\n--\n\n"
+        "Hand the connection to another protocol."),
     make_method<get_protocol>("get_protocol",
                               "get_protocol($self, /)\n--\n\n"
                               "Return the protocol; None after the end."),
@@ -190,12 +199,14 @@ PyMethodDef methods[] = {
     make_method<resume_reading>("resume_reading",
                                 "resume_reading($self, /)\n--\n\n"
                                 "Deliver data again."),
-    make_method<write>("write",
-                       "write($self, data, /)\n--\n\n"
-                       "Send bytes; never blocks. Bytes that may change are copied."),
-    make_method<write_lines>("writelines",
-                             "writelines($self, list_of_data, /)\n--\n\n"
-                             "Send the bytes of an iterable, in order."),
+    make_method<by_name<Object, write, k_write>>(
+        "write",
+        "write($self, /, data)\n--\n\n"
+        "Send bytes; never blocks. Bytes that may change are copied."),
+    make_method<by_name<Object, write_lines, k_write_lines>>(
+        "writelines",
+        "writelines($self, /, list_of_data)\n--\n\n"
+        "Send the bytes of an iterable, in order."),
     make_method<write_eof>("write_eof", "write_eof($self, /)\n--\n\nRaise NotImplementedError."),
     make_method<can_write_eof>("can_write_eof", "can_write_eof($self, /)\n--\n\nReturn False."),
     make_method<close>("close",
@@ -225,12 +236,14 @@ PyMethodDef methods[] = {
         "set_read_buffer_limits",
         "set_read_buffer_limits($self, /, high=None, low=None)\n--\n\n"
         "Set how much is taken from the kernel while reading is paused, in bytes."),
-    make_method<force_close>("_force_close",
-                             "_force_close($self, exc, /)\n--\n\n"
-                             "As abort(); connection_lost() gets exc."),
-    make_method<connection_made>("connection_made",
-                                 "connection_made($self, transport, /)\n--\n\n"
-                                 "Start the handshake over a SocketTransport."),
+    make_method<by_name<Object, force_close, k_force_close>>(
+        "_force_close",
+        "_force_close($self, /, exc)\n--\n\n"
+        "As abort(); connection_lost() gets exc."),
+    make_method<by_name<Object, connection_made, k_connection_made>>(
+        "connection_made",
+        "connection_made($self, /, transport)\n--\n\n"
+        "Start the handshake over a SocketTransport."),
     make_method<pause_writing>("pause_writing",
                                "pause_writing($self, /)\n--\n\n"
                                "Encipher nothing: the transport below is full."),
@@ -240,9 +253,10 @@ PyMethodDef methods[] = {
     make_method<give>("_give",
                       "_give($self, data, /)\n--\n\n"
                       "Take what had arrived before this was the protocol."),
-    make_method<add_to_backlog>("_test__append_write_backlog",
-                                "_test__append_write_backlog($self, data, /)\n--\n\n"
-                                "Write, but not yet: for tests, as asyncio has it."),
+    make_method<by_name<Object, add_to_backlog, k_add_to_backlog>>(
+        "_test__append_write_backlog",
+        "_test__append_write_backlog($self, /, data)\n--\n\n"
+        "Write, but not yet: for tests, as asyncio has it."),
     {nullptr, nullptr, 0, nullptr},
 };
 
