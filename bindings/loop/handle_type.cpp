@@ -9,10 +9,6 @@
 #include "handle_part.hpp"
 #include "loop.hpp"
 
-#if PY_VERSION_HEX < 0x030C0000
-#include <structmember.h>  // PyMemberDef
-#endif
-
 namespace epoll::python {
 
 namespace {
