@@ -124,14 +124,6 @@ int clear(PyObject* self) noexcept {
     return 0;
 }
 
-void deallocate(PyObject* self) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
-    PyObject_GC_UnTrack(self);
-    self_of<ConnectionObject>(self).~ConnectionObject();
-    Py_TYPE(self)->tp_free(self);
-}
-
 constexpr const char* k_send_text =
     "send($self, data, /)\n--\n\n"
     "Queue a message, with the server's framing around it; return whether it was queued.\n"
@@ -175,7 +167,7 @@ PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>(k_connection_text)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<ConnectionObject>)},
     {Py_tp_repr, reinterpret_cast<void*>(&describe)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},

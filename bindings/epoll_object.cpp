@@ -47,14 +47,6 @@ int clear_epoll_object(PyObject* self) noexcept {
     return 0;
 }
 
-void deallocate_epoll_object(PyObject* self) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
-    PyObject_GC_UnTrack(self);
-    reinterpret_cast<EpollObject*>(self)->set.~EpollSet();
-    Py_TYPE(self)->tp_free(self);
-}
-
 Ref close_epoll_object(EpollObject& self) {
     std::optional<RegistrationTable> dropped;  // after the critical section
     const CriticalSection inside{self.as_python()};

@@ -370,7 +370,7 @@ PyType_Slot slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(&make)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse_epoll_object)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear_epoll_object)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_epoll_object)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<EpollObject>)},
     {Py_tp_repr, reinterpret_cast<void*>(&describe)},
     {Py_sq_length, reinterpret_cast<void*>(&length)},
     {Py_sq_contains, reinterpret_cast<void*>(&contains)},

@@ -196,7 +196,7 @@ PyType_Slot slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(&make)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse_epoll_object)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear_epoll_object)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_epoll_object)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<EpollObject>)},
     {Py_tp_methods, methods},
     {0, nullptr},
 };

@@ -320,11 +320,7 @@ void deallocate(PyObject* self) noexcept {
     if (PyObject_CallFinalizerFromDealloc(self) < 0) {
         return;  // a warning filter has brought it back to life
     }
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
-    PyObject_GC_UnTrack(self);
-    operation_of(self).~SocketOperation();
-    Py_TYPE(self)->tp_free(self);
+    deallocate_object<OperationObject>(self);
 }
 
 PyMethodDef methods[] = {

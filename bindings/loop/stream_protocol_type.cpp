@@ -128,14 +128,6 @@ int clear(PyObject* object) noexcept {
 
 void finalize(PyObject* object) noexcept { protocol_of(object).forget_failure(); }
 
-void deallocate(PyObject* object) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(object)));  // every object has one
-    PyObject_GC_UnTrack(object);
-    protocol_of(object).~StreamProtocol();
-    Py_TYPE(object)->tp_free(object);
-}
-
 constexpr Signature<1> k_connection_made = named_argument("connection_made", "transport");
 constexpr Signature<1> k_connection_lost = named_argument("connection_lost", "exc");
 constexpr Signature<1> k_data_received = named_argument("data_received", "data");
@@ -179,7 +171,7 @@ PyType_Slot slots[] = {
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear)},
     {Py_tp_finalize, reinterpret_cast<void*>(&finalize)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<Object>)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
     {0, nullptr},

@@ -205,14 +205,6 @@ int clear(PyObject* object) noexcept {
     return 0;
 }
 
-void deallocate(PyObject* object) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(object)));  // every object has one
-    PyObject_GC_UnTrack(object);
-    reader_of(object).~StreamReaderObject();
-    Py_TYPE(object)->tp_free(object);
-}
-
 PyMethodDef methods[] = {
     make_method<exception>("exception",
                            "exception($self, /)\n--\n\nWhat set_exception() was given."),
@@ -271,7 +263,7 @@ PyType_Slot slots[] = {
     {Py_tp_init, reinterpret_cast<void*>(&initialize)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<Reader>)},
     {Py_am_aiter, reinterpret_cast<void*>(&PyObject_SelfIter)},
     {Py_am_anext, reinterpret_cast<void*>(&next_line)},
     {Py_tp_methods, methods},

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <utility>
 
@@ -51,15 +50,12 @@ struct TransportSlots {
         if (PyObject_CallFinalizerFromDealloc(object) < 0) {
             return;  // somebody has it again
         }
-        const Ref type = Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(object)));
         PyObject_GC_UnTrack(object);
-        Object& self = self_of<Object>(object);
-        if (self.weak_references != nullptr) {
+        if (self_of<Object>(object).weak_references != nullptr) {
             PyObject_ClearWeakRefs(object);
         }
         (void)clear(object);
-        std::destroy_at(&self.transport);
-        Py_TYPE(object)->tp_free(object);
+        deallocate_object<Object>(object);
     }
 };
 
