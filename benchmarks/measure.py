@@ -101,12 +101,13 @@ FAILURES = (NotAvailableError, RuntimeError, OSError, subprocess.SubprocessError
 def interleave(
     subjects: Mapping[str, Callable[[], Sample]],
     rounds: int,
-    failures: dict[str, str] | None = None,
+    report: Report | None = None,
+    title: str = "",
 ) -> dict[str, list[Sample]]:
     """Call every subject once per round. The order rotates, so that none is always the first.
 
-    Where ``failures`` is given, it gets the reason why a subject failed, and the others go on
-    without that one.
+    Where ``report`` is given, it gets the reason why a subject failed, as "<title> on <subject>",
+    and the others go on without that one.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in subjects}
     for number in range(rounds):
@@ -116,9 +117,9 @@ def interleave(
             try:
                 samples[name].append(subjects[name]())
             except FAILURES as reason:
-                if failures is None:
+                if report is None:
                     raise
-                failures[name] = f"{type(reason).__name__}: {reason}"
+                report.missing[f"{title} on {name}"] = f"{type(reason).__name__}: {reason}"
                 del samples[name]
     return samples
 

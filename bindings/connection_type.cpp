@@ -3,6 +3,7 @@
 
 #include <epoll/serve/connection.hpp>
 
+#include "answers.hpp"
 #include "arguments.hpp"
 #include "buffers.hpp"
 #include "errors.hpp"
@@ -78,16 +79,14 @@ Ref unsent(ConnectionObject& self) {
     if (!require_thread(self)) {
         return {};
     }
-    return Ref::steal(
-        PyLong_FromSize_t(self.connection == nullptr ? 0 : self.connection->unsent()));
+    return as_number(self.connection == nullptr ? 0 : self.connection->unsent());
 }
 
 Ref is_closing(ConnectionObject& self) {
     if (!require_thread(self)) {
         return {};
     }
-    return Ref::borrow(self.connection == nullptr || self.connection->is_closing() ? Py_True
-                                                                                   : Py_False);
+    return as_bool(self.connection == nullptr || self.connection->is_closing());
 }
 
 PyObject* get_state(PyObject* self, void*) noexcept {
@@ -123,14 +122,6 @@ int traverse(PyObject* self, visitproc visit, void* arg) noexcept {
 int clear(PyObject* self) noexcept {
     self_of<ConnectionObject>(self).state.reset();
     return 0;
-}
-
-void deallocate(PyObject* self) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
-    PyObject_GC_UnTrack(self);
-    self_of<ConnectionObject>(self).~ConnectionObject();
-    Py_TYPE(self)->tp_free(self);
 }
 
 constexpr const char* k_send_text =
@@ -176,7 +167,7 @@ PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>(k_connection_text)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<ConnectionObject>)},
     {Py_tp_repr, reinterpret_cast<void*>(&describe)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},

@@ -3,6 +3,7 @@
 #include <new>
 #include <utility>
 
+#include "answers.hpp"
 #include "errors.hpp"
 #include "gil.hpp"
 
@@ -46,19 +47,11 @@ int clear_epoll_object(PyObject* self) noexcept {
     return 0;
 }
 
-void deallocate_epoll_object(PyObject* self) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
-    PyObject_GC_UnTrack(self);
-    reinterpret_cast<EpollObject*>(self)->set.~EpollSet();
-    Py_TYPE(self)->tp_free(self);
-}
-
 Ref close_epoll_object(EpollObject& self) {
     std::optional<RegistrationTable> dropped;  // after the critical section
     const CriticalSection inside{self.as_python()};
     dropped = self.set.close();
-    return dropped ? Ref::none() : Ref{};
+    return as_none(dropped.has_value());
 }
 
 Ref fileno_of_epoll_object(EpollObject& self) {
@@ -68,7 +61,7 @@ Ref fileno_of_epoll_object(EpollObject& self) {
 
 Ref is_epoll_object_closed(EpollObject& self) {
     const CriticalSection inside{self.as_python()};
-    return Ref::borrow(self.set.is_closed() ? Py_True : Py_False);
+    return as_bool(self.set.is_closed());
 }
 
 }  // namespace epoll::python

@@ -25,7 +25,6 @@ struct EpollObject {
 // What both types have in common.
 int traverse_epoll_object(PyObject* self, visitproc visit, void* arg) noexcept;
 int clear_epoll_object(PyObject* self) noexcept;
-void deallocate_epoll_object(PyObject* self) noexcept;
 Ref close_epoll_object(EpollObject& self);
 Ref fileno_of_epoll_object(EpollObject& self);
 Ref is_epoll_object_closed(EpollObject& self);

@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "answers.hpp"
 #include "constants.hpp"
 #include "convert.hpp"
 #include "epoll_object.hpp"
@@ -81,7 +82,7 @@ Ref register_fd(EpollObject& self, const CallArguments& call) {
     const CriticalSection inside{self.as_python()};
     auto outcome = self.set.add(*fd, *events, attachment((*bound)[2]));
     dropped = std::move(outcome.dropped);
-    return outcome.done ? Ref::none() : Ref{};
+    return as_none(outcome.done);
 }
 
 Ref modify_fd(EpollObject& self, const CallArguments& call) {
@@ -100,7 +101,7 @@ Ref modify_fd(EpollObject& self, const CallArguments& call) {
     const CriticalSection inside{self.as_python()};
     auto outcome = self.set.modify(*fd, *events, std::move(data));
     dropped = std::move(outcome.dropped);
-    return outcome.done ? Ref::none() : Ref{};
+    return as_none(outcome.done);
 }
 
 Ref unregister_fd(EpollObject& self, const CallArguments& call) {
@@ -113,7 +114,7 @@ Ref unregister_fd(EpollObject& self, const CallArguments& call) {
     const CriticalSection inside{self.as_python()};
     auto outcome = self.set.remove(*fd);
     dropped = std::move(outcome.dropped);
-    return outcome.done ? Ref::none() : Ref{};
+    return as_none(outcome.done);
 }
 
 /// (fd, events) of a report: the tuple of last time, when it says the same.
@@ -218,7 +219,7 @@ Ref wait_into(EpollObject& self, const CallArguments& call) {
         }
     }
     filling.finish(reports->size());
-    return Ref::steal(PyLong_FromSize_t(reports->size()));
+    return as_number(reports->size());
 }
 
 Ref registrations(EpollObject& self) {
@@ -369,7 +370,7 @@ PyType_Slot slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(&make)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse_epoll_object)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear_epoll_object)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_epoll_object)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<EpollObject>)},
     {Py_tp_repr, reinterpret_cast<void*>(&describe)},
     {Py_sq_length, reinterpret_cast<void*>(&length)},
     {Py_sq_contains, reinterpret_cast<void*>(&contains)},

@@ -3,6 +3,7 @@
 #include <new>
 #include <utility>
 
+#include "answers.hpp"
 #include "convert.hpp"
 #include "gil.hpp"
 #include "module_state.hpp"
@@ -110,14 +111,6 @@ int clear_batch(PyObject* self) noexcept {
     return 0;
 }
 
-void deallocate_batch(PyObject* self) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
-    PyObject_GC_UnTrack(self);
-    reinterpret_cast<EventBatchObject*>(self)->batch.~EventBatch();
-    Py_TYPE(self)->tp_free(self);
-}
-
 Py_ssize_t length_of_batch(PyObject* self) noexcept {
     const CriticalSection inside{self};
     return static_cast<Py_ssize_t>(reinterpret_cast<EventBatchObject*>(self)->batch.count);
@@ -156,12 +149,10 @@ Ref objects_of_batch(EventBatchObject& self) { return make_iterator(self.as_pyth
 
 Ref clear(EventBatchObject& self) {
     BatchFilling filling;
-    return filling.begin(self) ? Ref::none() : Ref{};
+    return as_none(filling.begin(self));
 }
 
-Ref capacity_of_batch(EventBatchObject& self) {
-    return Ref::steal(PyLong_FromSize_t(self.batch.capacity));
-}
+Ref capacity_of_batch(EventBatchObject& self) { return as_number(self.batch.capacity); }
 
 int traverse_iterator(PyObject* self, visitproc visit, void* arg) noexcept {
     Py_VISIT(Py_TYPE(self));
@@ -172,14 +163,6 @@ int traverse_iterator(PyObject* self, visitproc visit, void* arg) noexcept {
 int clear_iterator(PyObject* self) noexcept {
     reinterpret_cast<EventBatchIterator*>(self)->batch.reset();
     return 0;
-}
-
-void deallocate_iterator(PyObject* self) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
-    PyObject_GC_UnTrack(self);
-    reinterpret_cast<EventBatchIterator*>(self)->batch.~Ref();
-    Py_TYPE(self)->tp_free(self);
 }
 
 PyObject* next_of_iterator(PyObject* self) noexcept {
@@ -246,7 +229,7 @@ PyType_Slot batch_slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(&make_batch)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse_batch)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear_batch)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_batch)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<EventBatchObject>)},
     {Py_tp_iter, reinterpret_cast<void*>(&iterate_batch)},
     {Py_tp_repr, reinterpret_cast<void*>(&describe_batch)},
     {Py_sq_length, reinterpret_cast<void*>(&length_of_batch)},
@@ -263,7 +246,7 @@ PyType_Spec batch_spec = {"epoll.EventBatch", sizeof(EventBatchObject), 0,
 PyType_Slot iterator_slots[] = {
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse_iterator)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear_iterator)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_iterator)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<EventBatchIterator>)},
     {Py_tp_iter, reinterpret_cast<void*>(&PyObject_SelfIter)},
     {Py_tp_iternext, reinterpret_cast<void*>(&next_of_iterator)},
     {0, nullptr},

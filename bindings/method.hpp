@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+
 #include "arguments.hpp"
 #include "errors.hpp"
 #include "python.hpp"
@@ -11,6 +13,17 @@ namespace epoll::python {
 template <class Self>
 Self& self_of(PyObject* object) noexcept {
     return *reinterpret_cast<Self*>(object);
+}
+
+/// The tp_dealloc of a type of its own heap whose instances are objects of the class Object, kept
+/// by the garbage collector. A finalizer is the caller's to run.
+template <class Object>
+void deallocate_object(PyObject* object) noexcept {
+    const Ref type =
+        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(object)));  // every object has one
+    PyObject_GC_UnTrack(object);
+    std::destroy_at(&self_of<Object>(object));
+    Py_TYPE(object)->tp_free(object);
 }
 
 namespace detail {

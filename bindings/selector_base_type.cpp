@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "answers.hpp"
 #include "convert.hpp"
 #include "epoll_object.hpp"
 #include "gil.hpp"
@@ -96,7 +97,7 @@ Ref add(EpollObject& self, const CallArguments& call) {
     const CriticalSection inside{self.as_python()};
     auto outcome = self.set.add(*fd, *events, Ref::borrow((*bound)[2]));
     dropped = std::move(outcome.dropped);
-    return outcome.done ? Ref::none() : Ref{};
+    return as_none(outcome.done);
 }
 
 /// What it takes to have `fd` watched for `events`: nothing, a MOD, or, because the kernel modifies
@@ -128,7 +129,7 @@ Ref change(EpollObject& self, const CallArguments& call) {
     const CriticalSection inside{self.as_python()};
     auto outcome = change_events(self.set, *fd, *events, Ref::borrow((*bound)[2]));
     dropped = std::move(outcome.dropped);
-    return outcome.done ? Ref::none() : Ref{};
+    return as_none(outcome.done);
 }
 
 Ref remove(EpollObject& self, PyObject* number) {
@@ -140,7 +141,7 @@ Ref remove(EpollObject& self, PyObject* number) {
     const CriticalSection inside{self.as_python()};
     auto outcome = self.set.remove(*fd);
     dropped = std::move(outcome.dropped);
-    return outcome.done ? Ref::none() : Ref{};
+    return as_none(outcome.done);
 }
 
 constexpr const char* k_type_text =
@@ -195,7 +196,7 @@ PyType_Slot slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(&make)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse_epoll_object)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear_epoll_object)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_epoll_object)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<EpollObject>)},
     {Py_tp_methods, methods},
     {0, nullptr},
 };

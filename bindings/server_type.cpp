@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "answers.hpp"
 #include "arguments.hpp"
 #include "convert.hpp"
 #include "errors.hpp"
@@ -197,7 +198,7 @@ Ref call_soon_threadsafe(ServerObject& self, PyObject* callback) {
         return error(PyExc_TypeError, "a callback must be callable, not %.200s",
                      Py_TYPE(callback)->tp_name);
     }
-    return Ref::borrow(self.service->call_soon(Ref::borrow(callback)) ? Py_True : Py_False);
+    return as_bool(self.service->call_soon(Ref::borrow(callback)));
 }
 
 Ref statistics(ServerObject& self) {
@@ -237,14 +238,6 @@ int clear(PyObject* self) noexcept {
     return 0;
 }
 
-void deallocate(PyObject* self) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
-    PyObject_GC_UnTrack(self);
-    self_of<ServerObject>(self).~ServerObject();
-    Py_TYPE(self)->tp_free(self);
-}
-
 constexpr const char* k_server_text =
     "Server(handler, *, framing='raw', max_message=1048576, high_water=65536,\n"
     "       idle_timeout=0.0, takes_connection=False, on_open=None, on_close=None,\n"
@@ -280,7 +273,7 @@ PyType_Slot slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(&make)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<ServerObject>)},
     {Py_tp_methods, methods},
     {0, nullptr},
 };

@@ -26,9 +26,7 @@ def measure(name: str, settings: Settings) -> Report:
     selected = [race for race in LOOP_RACES if settings.selects(race.title)]
     for race in selected:
         subjects = _subjects(race, comparison.columns, settings, report)
-        failures: dict[str, str] = {}
-        comparison.rows[race.title] = interleave(subjects, settings.rounds, failures)
-        report.missing |= {f"{race.title} on {name}": why for name, why in failures.items()}
+        comparison.rows[race.title] = interleave(subjects, settings.rounds, report, race.title)
     report.samples.update(comparison.rows)
     report.tables = [
         comparison.ratios(

@@ -24,9 +24,7 @@ def measure(name: str, settings: Settings) -> Report:
     with pinned_to(load_core()):
         for work in selected:
             subjects = _subjects(work, loops, settings, report)
-            failures: dict[str, str] = {}
-            comparison.rows[work.title] = interleave(subjects, settings.rounds, failures)
-            report.missing |= {f"{work.title} on {name}": why for name, why in failures.items()}
+            comparison.rows[work.title] = interleave(subjects, settings.rounds, report, work.title)
     report.samples.update(comparison.rows)
     targets = {work.title: work.target for work in selected}
     report.tables = [

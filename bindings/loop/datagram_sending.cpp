@@ -192,7 +192,7 @@ std::size_t DatagramTransport::write_buffer_size() const noexcept {
     return datagram_ ? datagram_->unsent_bytes() + k_header_size * datagram_->unsent() : 0;
 }
 
-bool DatagramTransport::set_limits(FlowLimits limits) {
+bool DatagramTransport::set_write_limits(const FlowLimits& limits) {
     limits_ = limits;
     return maybe_pause_protocol();
 }

@@ -53,10 +53,7 @@ bool has_plain_addresses(const LoopState& state, PyObject* socket) noexcept {
 }
 
 DatagramTransport::DatagramTransport(Loop& loop, PyObject* self) noexcept
-    : loop_(loop),
-      self_(self),
-      loop_object_(Ref::borrow(loop.self())),
-      limits_{WaterMarks{}.high, WaterMarks{}.low} {}
+    : loop_(loop), self_(self), loop_object_(Ref::borrow(loop.self())), limits_{k_default_limits} {}
 
 DatagramTransport::~DatagramTransport() {
     datagram_.reset();  // a descriptor is watched no longer than it is open
@@ -112,7 +109,7 @@ bool DatagramTransport::prepare(const DatagramParts& parts) {
 
 /// Sets what get_extra_info() knows, and learns whether sendto() may do without an address.
 bool DatagramTransport::fill_extra(PyObject* extra) {
-    PyObject*& slot = reinterpret_cast<DatagramTransportObject*>(self_)->extra;
+    PyObject*& slot = reinterpret_cast<DatagramTransportObject*>(self_)->extra();
     const bool is_given = extra != nullptr && extra != Py_None;
     slot = (is_given ? Ref::borrow(extra) : Ref::steal(PyDict_New())).release();
     if (slot == nullptr) {
@@ -236,7 +233,7 @@ bool DatagramTransport::close() {
     return true;
 }
 
-bool DatagramTransport::force_close(PyObject* exception) {
+bool DatagramTransport::abort(PyObject* exception) {
     if (!datagram_) {
         return is_lost_ || loop_.require_open();
     }
@@ -261,7 +258,7 @@ bool DatagramTransport::fatal_error(PyObject* exception, const char* message) {
             return false;
         }
     }
-    return force_close(exception);
+    return abort(exception);
 }
 
 bool DatagramTransport::call_connection_lost(int error) noexcept {

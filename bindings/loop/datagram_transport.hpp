@@ -48,6 +48,8 @@ struct DatagramParts {
 /// its loop.
 class DatagramTransport final : public LiveTransport, private DatagramHandler {
   public:
+    static constexpr std::size_t k_write_high = k_default_limits.high;
+
     DatagramTransport(Loop& loop, PyObject* self) noexcept;
     DatagramTransport(const DatagramTransport&) = delete;
     DatagramTransport& operator=(const DatagramTransport&) = delete;
@@ -64,12 +66,12 @@ class DatagramTransport final : public LiveTransport, private DatagramHandler {
     void resume_reading() noexcept;
     [[nodiscard]] bool close();
     /// `exception` is what connection_lost() gets, or None.
-    [[nodiscard]] bool force_close(PyObject* exception);
+    [[nodiscard]] bool abort(PyObject* exception);
     /// Reports `exception` with `message` and closes by force.
     [[nodiscard]] bool fatal_error(PyObject* exception, const char* message);
     [[nodiscard]] std::size_t write_buffer_size() const noexcept;
-    [[nodiscard]] bool set_limits(FlowLimits limits);
-    [[nodiscard]] FlowLimits limits() const noexcept { return limits_; }
+    [[nodiscard]] bool set_write_limits(const FlowLimits& limits);
+    [[nodiscard]] FlowLimits write_limits() const noexcept { return limits_; }
 
     [[nodiscard]] bool is_closing() const noexcept {
         return datagram_ ? datagram_->is_closing() : was_closing_;
@@ -91,6 +93,9 @@ class DatagramTransport final : public LiveTransport, private DatagramHandler {
     [[nodiscard]] const Datagram* datagram() const noexcept {
         return datagram_ ? &*datagram_ : nullptr;
     }
+
+    /// get_extra_info(name): empty without an exception when there is no such name.
+    [[nodiscard]] Ref extra_info(PyObject* name) const;
 
     void abandon() noexcept override;
 
@@ -149,7 +154,7 @@ class DatagramTransport final : public LiveTransport, private DatagramHandler {
 };
 
 /// The Python half of the object.
-struct DatagramTransportObject : TransportHead {
+struct DatagramTransportObject : TransportHead<4> {
     DatagramTransport transport;
 };
 

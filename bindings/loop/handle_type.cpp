@@ -3,14 +3,11 @@
 #include <span>
 #include <utility>
 
+#include "../answers.hpp"
 #include "../method.hpp"
 #include "handle.hpp"
 #include "handle_part.hpp"
 #include "loop.hpp"
-
-#if PY_VERSION_HEX < 0x030C0000
-#include <structmember.h>  // PyMemberDef
-#endif
 
 namespace epoll::python {
 
@@ -26,9 +23,7 @@ Ref cancel(HandleObject& self) {
     return Ref::none();
 }
 
-Ref cancelled(HandleObject& self) {
-    return Ref::borrow(is_cancelled(self.as_python()) ? Py_True : Py_False);
-}
+Ref cancelled(HandleObject& self) { return as_bool(is_cancelled(self.as_python())); }
 
 Ref when(HandleObject& self) {
     PyObject* const handle = self.as_python();

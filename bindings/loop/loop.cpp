@@ -19,7 +19,7 @@ constexpr std::size_t k_read_buffer = 256 * 1024;
 /// How long a loop that always has callbacks to run goes on without a system call.
 constexpr std::chrono::microseconds k_poll_interval{50};
 
-PyObject* or_none(PyObject* object) noexcept { return object != nullptr ? object : Py_None; }
+PyObject* none_if_null(PyObject* object) noexcept { return object != nullptr ? object : Py_None; }
 
 }  // namespace
 
@@ -163,7 +163,7 @@ void Loop::report_failure(const FailureContext& context) noexcept {
     const Ref exception = take_exception();
     const Ref done = Ref::steal(PyObject_CallMethod(
         state_.support.get(), "report_failure", "OsOOO", self_, context.message, exception.get(),
-        or_none(context.protocol), or_none(context.transport)));
+        none_if_null(context.protocol), none_if_null(context.transport)));
     if (!done && !leaves_run()) {
         PyErr_WriteUnraisable(self_);
     }

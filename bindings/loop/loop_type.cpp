@@ -2,6 +2,7 @@
 #include <memory>
 #include <vector>
 
+#include "../answers.hpp"
 #include "../errors.hpp"
 #include "../method.hpp"
 #include "loop.hpp"
@@ -15,15 +16,13 @@ Ref stop(LoopObject& self) {
     return Ref::none();
 }
 
-Ref to_bool(bool value) noexcept { return Ref::borrow(value ? Py_True : Py_False); }
+Ref is_running(LoopObject& self) { return as_bool(self.loop->is_running()); }
+Ref is_closed(LoopObject& self) { return as_bool(self.loop->is_closed()); }
+Ref check_closed(LoopObject& self) { return as_none(self.loop->require_open()); }
+Ref get_debug(LoopObject& self) { return as_bool(self.loop->is_debug()); }
 
-Ref is_running(LoopObject& self) { return to_bool(self.loop->is_running()); }
-Ref is_closed(LoopObject& self) { return to_bool(self.loop->is_closed()); }
-Ref check_closed(LoopObject& self) { return self.loop->require_open() ? Ref::none() : Ref{}; }
-Ref get_debug(LoopObject& self) { return to_bool(self.loop->is_debug()); }
-
-Ref run(LoopObject& self) { return self.loop->run() ? Ref::none() : Ref{}; }
-Ref run_once(LoopObject& self) { return self.loop->run_turn() ? Ref::none() : Ref{}; }
+Ref run(LoopObject& self) { return as_none(self.loop->run()); }
+Ref run_once(LoopObject& self) { return as_none(self.loop->run_turn()); }
 
 Ref write_to_self(LoopObject& self) {
     self.loop->wake();
@@ -63,7 +62,7 @@ bool set_flag(LoopObject& self, PyObject* value) noexcept {
     return is_true >= 0;
 }
 
-Ref get_stopping(LoopObject& self) { return to_bool(self.loop->is_stopping()); }
+Ref get_stopping(LoopObject& self) { return as_bool(self.loop->is_stopping()); }
 Ref get_task_factory(LoopObject& self) { return Ref::borrow(self.loop->task_factory()); }
 
 bool set_task_factory(LoopObject& self, PyObject* value) noexcept {

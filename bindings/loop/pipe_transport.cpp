@@ -10,7 +10,6 @@
 #include "../errors.hpp"
 #include "in_context.hpp"
 #include "loop_state.hpp"
-#include "transport_head.hpp"
 
 namespace epoll::python {
 
@@ -63,7 +62,7 @@ bool PipeTransport::start(const PipeParts& parts) {
 }
 
 PyObject*& PipeTransport::extra_slot() noexcept {
-    return reinterpret_cast<PipeHead<0>*>(self_)->extra[0];
+    return reinterpret_cast<TransportHead<0>*>(self_)->extra();
 }
 
 /// Where asyncio starts to watch and wakes who waits; connection_made() has a Handle of its own

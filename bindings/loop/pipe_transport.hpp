@@ -13,6 +13,7 @@
 #include "../ref.hpp"
 #include "loop.hpp"
 #include "pipes.hpp"
+#include "transport_head.hpp"
 
 namespace epoll::python {
 
@@ -153,6 +154,8 @@ class ReadPipe final : public PipeTransport {
 /// take is queued.
 class WritePipe final : public PipeTransport {
   public:
+    static constexpr std::size_t k_write_high = k_default_limits.high;
+
     WritePipe(Loop& loop, PyObject* self) noexcept : PipeTransport(loop, self) {}
 
     // bool results: false with an exception set.
@@ -160,10 +163,9 @@ class WritePipe final : public PipeTransport {
     [[nodiscard]] bool write(PyObject* data);
     /// The pipe is closed once all is written.
     void close() noexcept;
-    [[nodiscard]] bool set_limits(std::size_t high, std::size_t low) noexcept;
-    [[nodiscard]] std::size_t unwritten() const noexcept { return queue_.size(); }
-    [[nodiscard]] std::size_t high_water() const noexcept { return high_; }
-    [[nodiscard]] std::size_t low_water() const noexcept { return low_; }
+    [[nodiscard]] bool set_write_limits(const FlowLimits& limits) noexcept;
+    [[nodiscard]] FlowLimits write_limits() const noexcept { return limits_; }
+    [[nodiscard]] std::size_t write_buffer_size() const noexcept { return queue_.size(); }
     [[nodiscard]] bool is_protocol_paused() const noexcept { return is_protocol_paused_; }
     [[nodiscard]] bool is_polling() const noexcept { return has_any(wanted(), Events::writable); }
 
@@ -184,31 +186,18 @@ class WritePipe final : public PipeTransport {
     void maybe_resume_protocol() noexcept;
 
     ByteQueue queue_;
-    std::size_t high_ = 64 * 1024;
-    std::size_t low_ = 16 * 1024;
+    FlowLimits limits_ = k_default_limits;
     unsigned lost_writes_ = 0;
     bool tells_of_peer_ = false;  ///< the file is readable once nobody reads from the other end
     bool is_protocol_paused_ = false;
 };
 
-/// The Python half of the objects. It continues the layout of asyncio's ReadTransport, which is
-/// that of BaseTransport, or of transports._FlowControlMixin, which adds four slots that stay
-/// empty; the writing end is an asyncio.Transport by that, as asyncio's own is.
-template <std::size_t hidden_slots>
-struct PipeHead {
-    PyObject_HEAD
-    PyObject* extra[1 + hidden_slots];  ///< first what get_extra_info() has; null, or a dict
-    PyObject* attributes;               ///< __dict__, made when it is needed
-    PyObject* weak_references;
-};
-
-struct ReadPipeObject : PipeHead<0> {
-    static constexpr std::size_t k_hidden_slots = 0;
+struct ReadPipeObject : TransportHead<0> {
     ReadPipe transport;
 };
 
-struct WritePipeObject : PipeHead<4> {
-    static constexpr std::size_t k_hidden_slots = 4;
+/// An asyncio.Transport by its base, as asyncio's own is.
+struct WritePipeObject : TransportHead<4> {
     WritePipe transport;
 };
 

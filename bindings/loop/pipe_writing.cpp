@@ -167,15 +167,14 @@ void WritePipe::close() noexcept {
 
 // Flow control
 
-bool WritePipe::set_limits(std::size_t high, std::size_t low) noexcept {
-    high_ = high;
-    low_ = low;
+bool WritePipe::set_write_limits(const FlowLimits& limits) noexcept {
+    limits_ = limits;
     return maybe_pause_protocol();
 }
 
 /// False with KeyboardInterrupt or SystemExit set: as in asyncio, the caller raises it.
 bool WritePipe::maybe_pause_protocol() noexcept {
-    if (is_protocol_paused_ || queue_.size() <= high_ || is_lost()) {
+    if (is_protocol_paused_ || queue_.size() <= limits_.high || is_lost()) {
         return true;
     }
     is_protocol_paused_ = true;
@@ -191,7 +190,7 @@ bool WritePipe::maybe_pause_protocol() noexcept {
 }
 
 void WritePipe::maybe_resume_protocol() noexcept {
-    if (is_protocol_paused_ && queue_.size() <= low_) {
+    if (is_protocol_paused_ && queue_.size() <= limits_.low) {
         is_protocol_paused_ = false;
         call(loop().state().streams.resume_writing, nullptr, "protocol.resume_writing() failed");
     }

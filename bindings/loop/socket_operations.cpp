@@ -3,6 +3,7 @@
 #include <new>
 #include <utility>
 
+#include "../answers.hpp"
 #include "../errors.hpp"
 #include "../method.hpp"
 #include "loop_state.hpp"
@@ -280,7 +281,7 @@ Ref throw_into(OperationObject& self, const CallArguments& arguments) {
     return bound ? self.operation.raise((*bound)[0], (*bound)[1], (*bound)[2]) : Ref{};
 }
 
-Ref close(OperationObject& self) { return self.operation.close() ? Ref::none() : Ref{}; }
+Ref close(OperationObject& self) { return as_none(self.operation.close()); }
 
 Ref name(OperationObject& self) { return Ref::steal(PyUnicode_FromString(self.operation.name())); }
 
@@ -288,19 +289,14 @@ Ref qualified_name(OperationObject& self) {
     return Ref::steal(PyUnicode_FromFormat("Loop.%s", self.operation.name()));
 }
 
-Ref awaited(OperationObject& self) {
-    return self.operation.future() != nullptr ? Ref::borrow(self.operation.future()) : Ref::none();
-}
+Ref awaited(OperationObject& self) { return or_none(self.operation.future()); }
 
 Ref frame(OperationObject& /*self*/) { return Ref::none(); }
 
-Ref is_running(OperationObject& self) {
-    return Ref::borrow(self.operation.is_running() ? Py_True : Py_False);
-}
+Ref is_running(OperationObject& self) { return as_bool(self.operation.is_running()); }
 
 Ref is_suspended(OperationObject& self) {
-    return Ref::borrow(
-        self.operation.future() != nullptr && !self.operation.is_running() ? Py_True : Py_False);
+    return as_bool(self.operation.future() != nullptr && !self.operation.is_running());
 }
 
 PyObject* describe(PyObject* self) noexcept {
@@ -324,11 +320,7 @@ void deallocate(PyObject* self) noexcept {
     if (PyObject_CallFinalizerFromDealloc(self) < 0) {
         return;  // a warning filter has brought it back to life
     }
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(self)));  // every object has one
-    PyObject_GC_UnTrack(self);
-    operation_of(self).~SocketOperation();
-    Py_TYPE(self)->tp_free(self);
+    deallocate_object<OperationObject>(self);
 }
 
 PyMethodDef methods[] = {

@@ -50,6 +50,8 @@ class LockedBuffer {
 /// loop's Transports keep the object alive until it is lost.
 class SocketTransport final : public LiveTransport, private StreamHandler {
   public:
+    static constexpr std::size_t k_write_high = k_default_limits.high;
+
     SocketTransport(Loop& loop, PyObject* self) noexcept;
     SocketTransport(const SocketTransport&) = delete;
     SocketTransport& operator=(const SocketTransport&) = delete;
@@ -85,9 +87,8 @@ class SocketTransport final : public LiveTransport, private StreamHandler {
     /// Reports `exception` with `message` and closes by force.
     [[nodiscard]] bool fatal_error(PyObject* exception, const char* message);
     [[nodiscard]] std::size_t write_buffer_size();
-    [[nodiscard]] bool set_limits(std::size_t high, std::size_t low);
-    [[nodiscard]] std::size_t high_water() const noexcept { return high_; }
-    [[nodiscard]] std::size_t low_water() const noexcept { return low_; }
+    [[nodiscard]] bool set_write_limits(const FlowLimits& limits);
+    [[nodiscard]] FlowLimits write_limits() const noexcept { return {high_, low_}; }
 
     [[nodiscard]] bool is_closing() const noexcept {
         return stream_ ? stream_->is_closing() : was_closing_;
@@ -195,8 +196,8 @@ class SocketTransport final : public LiveTransport, private StreamHandler {
     LockedBuffer buffer_;
     std::optional<Stream> stream_;
     Address peer_;
-    std::size_t high_ = WaterMarks{}.high;
-    std::size_t low_ = WaterMarks{}.low;
+    std::size_t high_ = k_default_limits.high;
+    std::size_t low_ = k_default_limits.low;
     std::uint64_t vain_read_ = 0;  ///< in debug mode: the turn of the last one
     unsigned lost_writes_ = 0;     ///< after the connection was lost
     int fd_ = -1;
@@ -212,7 +213,7 @@ class SocketTransport final : public LiveTransport, private StreamHandler {
     MemberDeferred<SocketTransport, &SocketTransport::on_begin_due> begin_due_{*this};
 };
 
-struct SocketTransportObject : TransportHead {
+struct SocketTransportObject : TransportHead<4> {
     SocketTransport transport;
 };
 

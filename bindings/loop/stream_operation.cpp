@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "../answers.hpp"
 #include "../errors.hpp"
 #include "../method.hpp"
 
@@ -213,19 +214,13 @@ Ref name(StreamOperation& self) {
     return Ref::steal(PyUnicode_FromString(std::strrchr(self.kind->name, '.') + 1));
 }
 
-Ref is_running(StreamOperation& self) {
-    return Ref::borrow(self.stage == OperationStage::running ? Py_True : Py_False);
-}
+Ref is_running(StreamOperation& self) { return as_bool(self.stage == OperationStage::running); }
 
 Ref frame(StreamOperation& /*self*/) { return Ref::none(); }
 
-Ref is_suspended(StreamOperation& self) {
-    return Ref::borrow(self.stage == OperationStage::suspended ? Py_True : Py_False);
-}
+Ref is_suspended(StreamOperation& self) { return as_bool(self.stage == OperationStage::suspended); }
 
-Ref awaited(StreamOperation& self) {
-    return Ref::borrow(self.awaited ? self.awaited.get() : Py_None);
-}
+Ref awaited(StreamOperation& self) { return or_none(self.awaited.get()); }
 
 void finalize(PyObject* object) noexcept {
     StreamOperation& self = operation_of(object);

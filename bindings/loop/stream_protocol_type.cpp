@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "../answers.hpp"
 #include "../buffers.hpp"
 #include "../errors.hpp"
 #include "../method.hpp"
@@ -47,28 +48,26 @@ int initialize(PyObject* object, PyObject* arguments, PyObject* names) noexcept 
     return protocol_of(object).start(reader, null_if_none(callback), loop) ? 0 : -1;
 }
 
-Ref done(bool is_done) noexcept { return is_done ? Ref::none() : Ref{}; }
-
 Ref connection_made(Object& self, PyObject* transport) {
-    return done(self.native.on_connection_made(transport));
+    return as_none(self.native.on_connection_made(transport));
 }
 
 Ref connection_lost(Object& self, PyObject* exception) {
-    return done(self.native.on_connection_lost(exception));
+    return as_none(self.native.on_connection_lost(exception));
 }
 
 Ref data_received(Object& self, PyObject* data) {
     BytesView view;
-    return view.open(data) ? done(self.native.on_bytes(view.bytes())) : Ref{};
+    return view.open(data) ? as_none(self.native.on_bytes(view.bytes())) : Ref{};
 }
 
 Ref eof_received(Object& self) {
     const int keep_open = self.native.on_eof();
-    return keep_open < 0 ? Ref{} : Ref::borrow(keep_open == 0 ? Py_False : Py_True);
+    return keep_open < 0 ? Ref{} : as_bool(keep_open != 0);
 }
 
-Ref pause_writing(Object& self) { return done(self.native.on_pause_writing()); }
-Ref resume_writing(Object& self) { return done(self.native.on_resume_writing()); }
+Ref pause_writing(Object& self) { return as_none(self.native.on_pause_writing()); }
+Ref resume_writing(Object& self) { return as_none(self.native.on_resume_writing()); }
 Ref closed(Object& self) { return self.native.closed(); }
 Ref drain_waiters(Object& self) { return self.native.drain_waiters(); }
 
@@ -129,14 +128,6 @@ int clear(PyObject* object) noexcept {
 
 void finalize(PyObject* object) noexcept { protocol_of(object).forget_failure(); }
 
-void deallocate(PyObject* object) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(object)));  // every object has one
-    PyObject_GC_UnTrack(object);
-    protocol_of(object).~StreamProtocol();
-    Py_TYPE(object)->tp_free(object);
-}
-
 constexpr Signature<1> k_connection_made = named_argument("connection_made", "transport");
 constexpr Signature<1> k_connection_lost = named_argument("connection_lost", "exc");
 constexpr Signature<1> k_data_received = named_argument("data_received", "data");
@@ -180,7 +171,7 @@ PyType_Slot slots[] = {
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear)},
     {Py_tp_finalize, reinterpret_cast<void*>(&finalize)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<Object>)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
     {0, nullptr},

@@ -3,6 +3,7 @@
 #include <new>
 #include <optional>
 
+#include "../answers.hpp"
 #include "../buffers.hpp"
 #include "../errors.hpp"
 #include "../method.hpp"
@@ -94,22 +95,22 @@ int initialize(PyObject* object, PyObject* arguments, PyObject* names) noexcept 
     return start(reader_of(object), limit, loop) ? 0 : -1;
 }
 
-Ref done(bool is_done) noexcept { return is_done ? Ref::none() : Ref{}; }
+Ref exception(Reader& self) { return or_none(self.exception.get()); }
 
-Ref exception(Reader& self) { return Ref::borrow(self.exception ? self.exception.get() : Py_None); }
-
-Ref set_exception_method(Reader& self, PyObject* given) { return done(set_exception(self, given)); }
-Ref set_transport_method(Reader& self, PyObject* given) { return done(set_transport(self, given)); }
-Ref feed_eof_method(Reader& self) { return done(feed_eof(self)); }
+Ref set_exception_method(Reader& self, PyObject* given) {
+    return as_none(set_exception(self, given));
+}
+Ref set_transport_method(Reader& self, PyObject* given) {
+    return as_none(set_transport(self, given));
+}
+Ref feed_eof_method(Reader& self) { return as_none(feed_eof(self)); }
 
 Ref feed_data_method(Reader& self, PyObject* data) {
     BytesView view;
-    return view.open(data) ? done(feed_data(self, view.bytes())) : Ref{};
+    return view.open(data) ? as_none(feed_data(self, view.bytes())) : Ref{};
 }
 
-Ref at_eof(Reader& self) {
-    return Ref::borrow(self.has_ended && self.buffer.is_empty() ? Py_True : Py_False);
-}
+Ref at_eof(Reader& self) { return as_bool(self.has_ended && self.buffer.is_empty()); }
 
 constexpr Signature<1> k_set_exception = named_argument("set_exception", "exc");
 constexpr Signature<1> k_set_transport = named_argument("set_transport", "transport");
@@ -140,9 +141,8 @@ PyObject* next_line(PyObject* object) noexcept {
 }
 
 Ref size_of(Reader& self) {
-    return Ref::steal(
-        PyLong_FromSize_t(static_cast<std::size_t>(Py_TYPE(self.as_python())->tp_basicsize) +
-                          self.buffer.capacity()));
+    return as_number(static_cast<std::size_t>(Py_TYPE(self.as_python())->tp_basicsize) +
+                     self.buffer.capacity());
 }
 
 PyObject* get_buffer(PyObject* object, void*) noexcept {
@@ -205,14 +205,6 @@ int clear(PyObject* object) noexcept {
     return 0;
 }
 
-void deallocate(PyObject* object) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(object)));  // every object has one
-    PyObject_GC_UnTrack(object);
-    reader_of(object).~StreamReaderObject();
-    Py_TYPE(object)->tp_free(object);
-}
-
 PyMethodDef methods[] = {
     make_method<exception>("exception",
                            "exception($self, /)\n--\n\nWhat set_exception() was given."),
@@ -271,7 +263,7 @@ PyType_Slot slots[] = {
     {Py_tp_init, reinterpret_cast<void*>(&initialize)},
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<Reader>)},
     {Py_am_aiter, reinterpret_cast<void*>(&PyObject_SelfIter)},
     {Py_am_anext, reinterpret_cast<void*>(&next_line)},
     {Py_tp_methods, methods},

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "../answers.hpp"
 #include "../python.hpp"
 #include "../ref.hpp"
 
@@ -69,8 +70,7 @@ template <class Object, Ref Object::* Field>
 PyGetSetDef object_attribute(const char* name) noexcept {
     return {name,
             [](PyObject* self, void*) noexcept -> PyObject* {
-                PyObject* const value = (reinterpret_cast<Object*>(self)->*Field).get();
-                return Ref::borrow(value == nullptr ? Py_None : value).release();
+                return or_none((reinterpret_cast<Object*>(self)->*Field).get()).release();
             },
             [](PyObject* self, PyObject* value, void*) noexcept {
                 reinterpret_cast<Object*>(self)->*Field =

@@ -158,14 +158,6 @@ int clear(PyObject* object) noexcept {
     return 0;
 }
 
-void deallocate(PyObject* object) noexcept {
-    const Ref type =
-        Ref::steal(reinterpret_cast<PyObject*>(Py_TYPE(object)));  // every object has one
-    PyObject_GC_UnTrack(object);
-    writer_of(object).~StreamWriterObject();
-    Py_TYPE(object)->tp_free(object);
-}
-
 PyMethodDef methods[] = {
     make_method<by_name<Writer, write, k_write>>(
         "write", "write($self, /, data)\n--\n\nSend bytes, or queue them."),
@@ -201,7 +193,7 @@ PyType_Slot slots[] = {
     {Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(&clear)},
     {Py_tp_finalize, reinterpret_cast<void*>(&finalize)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate_object<Writer>)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
     {0, nullptr},

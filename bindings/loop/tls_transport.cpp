@@ -27,8 +27,8 @@ TlsTransport::TlsTransport(Loop& loop, PyObject* self) noexcept
       self_(self),
       loop_object_(Ref::borrow(loop.self())),
       session_(*loop.state().tls.library),
-      write_limits_{k_tls_write_high, k_tls_write_high / 4},
-      read_limits_{k_tls_read_high, k_tls_read_high / 4} {}
+      write_limits_{k_write_high, k_write_high / 4},
+      read_limits_{k_read_high, k_read_high / 4} {}
 
 TlsTransport::~TlsTransport() { session_.detach(); }
 

@@ -19,10 +19,6 @@ namespace epoll::python {
 
 class SocketTransport;
 
-// asyncio's constants FLOW_CONTROL_HIGH_WATER_SSL_WRITE and _READ, in bytes.
-inline constexpr std::size_t k_tls_write_high = 512 * 1024;
-inline constexpr std::size_t k_tls_read_high = 256 * 1024;
-
 /// What a TlsTransport is made of; all objects borrowed.
 struct TlsParts {
     PyObject* protocol;
@@ -49,6 +45,10 @@ struct TlsParts {
 /// taken; a peer whose handshake we refuse is told so by an alert.
 class TlsTransport final : public NativeProtocol {
   public:
+    // asyncio's constants FLOW_CONTROL_HIGH_WATER_SSL_WRITE and _READ, in bytes.
+    static constexpr std::size_t k_write_high = 512 * 1024;
+    static constexpr std::size_t k_read_high = 256 * 1024;
+
     TlsTransport(Loop& loop, PyObject* self) noexcept;
     TlsTransport(const TlsTransport&) = delete;
     TlsTransport& operator=(const TlsTransport&) = delete;
@@ -92,7 +92,7 @@ class TlsTransport final : public NativeProtocol {
     [[nodiscard]] const FlowLimits& read_limits() const noexcept { return read_limits_; }
     [[nodiscard]] bool is_closing() const noexcept;
     [[nodiscard]] bool is_reading() const noexcept { return !is_reading_paused_; }
-    [[nodiscard]] bool is_writing_paused() const noexcept { return is_writing_paused_; }
+    [[nodiscard]] bool is_protocol_paused() const noexcept { return is_writing_paused_; }
 
     /// get_extra_info(name): empty without an exception when there is no such name.
     [[nodiscard]] Ref extra_info(PyObject* name);
@@ -196,7 +196,7 @@ class TlsTransport final : public NativeProtocol {
 };
 
 /// In Python it is an SSLTransport: programs look for SSL in the name of the class.
-struct TlsTransportObject : TransportHead {
+struct TlsTransportObject : TransportHead<4> {
     TlsTransport transport;
 };
 

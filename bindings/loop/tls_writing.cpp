@@ -191,8 +191,8 @@ bool TlsTransport::set_write_limits(const FlowLimits& limits) {
 
 /// The SocketTransport tells when it is time to look whether the program's protocol may go on.
 void TlsTransport::share_limits() {
-    if (!is_over() && !lower()->set_limits(std::min(k_lower_high, write_limits_.high),
-                                           std::min(k_lower_low, write_limits_.low))) {
+    if (!is_over() && !lower()->set_write_limits({std::min(k_lower_high, write_limits_.high),
+                                                  std::min(k_lower_low, write_limits_.low)})) {
         PyErr_Clear();
     }
 }

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <optional>
-#include <utility>
 
 #include "../arguments.hpp"
 #include "../python.hpp"
@@ -10,50 +9,59 @@
 
 namespace epoll::python {
 
-/// The Python half of a transport. It continues the layout of asyncio's
-/// transports._FlowControlMixin, which adds four slots to the one of BaseTransport; the base must
-/// be that class, as asyncio's own sendfile asks for it. The four are hidden by properties and stay
-/// empty.
+/// The Python half of a transport: what an object of ours has before its C++ half. It continues
+/// the layout of asyncio's BaseTransport, or of transports._FlowControlMixin, which adds four slots
+/// to that one; they are hidden by properties and stay empty. asyncio's own sendfile asks for that
+/// class.
+template <std::size_t HiddenSlots>
 struct TransportHead {
+    static constexpr std::size_t k_hidden_slots = HiddenSlots;
+
     PyObject_HEAD
-    PyObject* extra;  ///< what get_extra_info() has; null, or a dict
-    PyObject* hidden[4];
+    PyObject* slots[1 + HiddenSlots];
     PyObject* attributes;  ///< __dict__, made when it is needed
     PyObject* weak_references;
 
-    int traverse(visitproc visit, void* arg) const noexcept;
-    void clear() noexcept;
+    /// What get_extra_info() has; null, or a dict.
+    [[nodiscard]] PyObject*& extra() noexcept { return slots[0]; }
 };
 
-/// The __dict__, and where it and the weak references are: for the type's tables.
+/// asyncio.transports.<name>, to be the base of a type whose instances begin with a
+/// TransportHead<hidden_slots>. Empty with an exception set: ImportError when the layout of
+/// asyncio's class is another one.
+[[nodiscard]] Ref transport_base(const char* name, std::size_t hidden_slots) noexcept;
+
+/// Sets what start_tls() and sendfile() ask a type of transports for; `sendfile_mode` names the
+/// member of asyncio's _SendfileMode that sendfile() shall find. False with an exception set.
+[[nodiscard]] bool allow_upgrades(PyObject* type, const char* sendfile_mode) noexcept;
+
+/// The __dict__, for a type's table.
 [[nodiscard]] PyGetSetDef attributes_property() noexcept;
-extern PyMemberDef transport_members[];
-
-/// Makes a type derived from asyncio's class, whose instances begin with a TransportHead, and adds
-/// it to `module` as `name`; `sendfile_mode` names the member of asyncio's _SendfileMode that
-/// sendfile() shall find. Empty with an exception set: ImportError when the layout of asyncio's
-/// class is another one.
-[[nodiscard]] Ref make_transport_type(PyObject* module, const char* name, PyType_Spec& spec,
-                                      const char* sendfile_mode);
-
-/// As above, for a transport of datagrams: an asyncio.DatagramTransport.
-[[nodiscard]] Ref make_datagram_transport_type(PyObject* module, const char* name,
-                                               PyType_Spec& spec);
 
 /// Warns of a transport that went without close(); what becomes of the warning stays here.
 void warn_unclosed(PyObject* transport) noexcept;
 
-/// What set_write_buffer_limits(high, low) means, in bytes.
+/// When pause_writing() and resume_writing() are called, in bytes.
 struct FlowLimits {
     std::size_t high, low;
 };
 
-/// asyncio's rules: without `high` it is four times `low`, or `high_default`; without `low` it is a
-/// quarter of the other. Null and None are left out. Nothing with an exception set.
-[[nodiscard]] std::optional<FlowLimits> to_flow_limits(PyObject* high, PyObject* low,
-                                                       std::size_t high_default) noexcept;
+/// What they are where nobody has set them, as in asyncio.
+inline constexpr FlowLimits k_default_limits{64 * 1024, 16 * 1024};
 
-/// The same for the arguments of set_write_buffer_limits(high=None, low=None).
-[[nodiscard]] std::optional<FlowLimits> bind_write_limits(const CallArguments& arguments) noexcept;
+/// (low, high), as get_write_buffer_limits() answers.
+[[nodiscard]] Ref as_pair(const FlowLimits& limits) noexcept;
+
+/// The signature of a method that sets limits.
+[[nodiscard]] constexpr Signature<2> limits_signature(const char* method) noexcept {
+    return {method, {"high", "low"}, {Parameter::optional, Parameter::optional}};
+}
+
+/// What the arguments of such a method mean, by asyncio's rules: without `high` it is four times
+/// `low`, or `high_default`; without `low` it is a quarter of the other. None is as good as
+/// nothing. Nothing with an exception set.
+[[nodiscard]] std::optional<FlowLimits> bind_limits(const Signature<2>& signature,
+                                                    const CallArguments& arguments,
+                                                    std::size_t high_default) noexcept;
 
 }  // namespace epoll::python

@@ -1,5 +1,6 @@
 #include <vector>
 
+#include "../answers.hpp"
 #include "../method.hpp"
 #include "acceptors.hpp"
 #include "datagram_transport.hpp"
@@ -63,7 +64,7 @@ Ref start_accepting(LoopObject& self, const CallArguments& arguments) {
 }
 
 Ref stop_accepting(LoopObject& self, PyObject* socket) {
-    return Ref::borrow(self.loop->acceptors().stop(socket) ? Py_True : Py_False);
+    return as_bool(self.loop->acceptors().stop(socket));
 }
 
 Ref make_tls(LoopObject& self, const CallArguments& arguments) {

@@ -24,7 +24,7 @@ bool has_plain_name(const Address& address) noexcept {
 }  // namespace
 
 PyObject*& SocketTransport::extra_slot() noexcept {
-    return reinterpret_cast<SocketTransportObject*>(self_)->extra;
+    return reinterpret_cast<SocketTransportObject*>(self_)->extra();
 }
 
 /// Null with an exception set.

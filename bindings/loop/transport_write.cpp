@@ -217,9 +217,9 @@ std::size_t SocketTransport::write_buffer_size() {
 
 // Flow control
 
-bool SocketTransport::set_limits(std::size_t high, std::size_t low) {
-    high_ = high;
-    low_ = low;
+bool SocketTransport::set_write_limits(const FlowLimits& limits) {
+    high_ = limits.high;
+    low_ = limits.low;
     update_water_marks();
     return write_buffer_size() <= high_ || maybe_pause_protocol();
 }

@@ -4,6 +4,7 @@
 #include <span>
 #include <utility>
 
+#include "../answers.hpp"
 #include "../arguments.hpp"
 #include "../errors.hpp"
 #include "../method.hpp"
@@ -81,9 +82,7 @@ constexpr const char* name_of_remove(Direction direction) noexcept {
     return direction == Direction::reading ? "remove_reader" : "remove_writer";
 }
 
-Ref answer_of(int result) noexcept {
-    return result < 0 ? Ref{} : Ref::borrow(result != 0 ? Py_True : Py_False);
-}
+Ref answer_of(int result) noexcept { return result < 0 ? Ref{} : as_bool(result != 0); }
 
 template <Direction direction>
 Ref add_public(LoopObject& self, const CallArguments& arguments) {
@@ -143,7 +142,7 @@ Ref waited_for(LoopObject& self, PyObject* number) {
 
 Ref ensure_no_transport(LoopObject& self, const CallArguments& arguments) {
     PyObject* const file = file_of("_ensure_fd_no_transport", arguments);
-    return file != nullptr && self.loop->watches().require_no_transport(file) ? Ref::none() : Ref{};
+    return as_none(file != nullptr && self.loop->watches().require_no_transport(file));
 }
 
 constexpr const char* k_add_reader_text =

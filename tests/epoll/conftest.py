@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.epoll.pipes import ends, pipe  # noqa: F401
 from tests.epoll.tls import TLS_LOOPS
-from tests.epoll.twins import LOOPS, Report, Reports, finish
+from tests.epoll.twins import LOOPS, PAIRS, Pair, Report, Reports, finish
 
 LoopMaker = Callable[[], asyncio.AbstractEventLoop]
 
@@ -56,3 +57,18 @@ def tls_loop(
 @pytest.fixture
 def loop(make_loop: LoopMaker) -> asyncio.AbstractEventLoop:
     return make_loop()
+
+
+@pytest.fixture(params=list(PAIRS))
+def pair(request: pytest.FixtureRequest) -> Pair:
+    """Make the two ends of a connection, of each kind."""
+    return PAIRS[request.param]
+
+
+@pytest.fixture
+def ready() -> Iterator[int]:
+    """A descriptor that stays readable and writable."""
+    one, other = socket.socketpair()
+    with one, other:
+        other.send(b"x")
+        yield one.fileno()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import socket
 import sys
 import warnings
@@ -14,15 +13,7 @@ from typing import Any
 import pytest
 
 from tests.epoll.datagrams import DatagramRecorder, endpoint, full, inet_peers, take_all
-from tests.epoll.twins import Loop, run, turn, turn_until
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
+from tests.epoll.twins import Loop, is_open, run, turn, turn_until
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -18,15 +18,6 @@ from tests.epoll.twins import PATIENCE, Loop, Report, Reports, run, run_forever,
 
 LEAVING = [KeyboardInterrupt, SystemExit]
 REPORTED = [ValueError, asyncio.CancelledError, GeneratorExit, BaseException]
-
-
-@pytest.fixture
-def ready() -> Iterator[int]:
-    """A descriptor that stays readable."""
-    one, other = socket.socketpair()
-    with one, other:
-        other.send(b"x")
-        yield one.fileno()
 
 
 def failing(kind: type[BaseException]) -> Callable[[], None]:

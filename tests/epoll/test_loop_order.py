@@ -6,10 +6,8 @@ import asyncio
 import inspect
 import os
 import signal
-import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,15 +19,6 @@ from tests.epoll.twins import PATIENCE, Loop, run, run_forever, turn
 IS_REFUSAL_AN_END = "try:\n            self._run_forever_setup()" in inspect.getsource(
     asyncio.BaseEventLoop.run_forever
 )
-
-
-@pytest.fixture
-def ready() -> Iterator[int]:
-    """A descriptor that stays readable and writable."""
-    one, other = socket.socketpair()
-    with one, other:
-        other.send(b"x")
-        yield one.fileno()
 
 
 def test_callbacks_run_in_the_order_of_scheduling(loop: Loop) -> None:

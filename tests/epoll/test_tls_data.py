@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import epoll
+from tests.epoll.peers import Echo
 from tests.epoll.tls import (
     KINDS,
     BufferedRecorder,
@@ -23,6 +22,7 @@ from tests.epoll.tls import (
 from tests.epoll.twins import (
     PAIRS,
     Loop,
+    Pair,
     Recorder,
     Reports,
     run,
@@ -31,8 +31,6 @@ from tests.epoll.twins import (
 )
 
 BIG = bytes(range(256)) * 4096  # 1 MiB
-
-Pair = Callable[[], tuple[socket.socket, socket.socket]]
 
 
 @pytest.fixture(params=list(KINDS))
@@ -322,12 +320,6 @@ def test_drain_waits(tls_loop: Loop) -> None:
 
 
 # The peer asks for more than data
-
-
-class Echo(Recorder):
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self.transport.write(data)
 
 
 @pytest.mark.parametrize("command", [b"K\n", b"k\n"], ids=["both", "one"])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from asyncio import selector_events, sslproto, unix_events
 from typing import Any
 
 import pytest
 
 from epoll import _loop
 from tests.epoll.streaming import connected_pair
+from tests.epoll.tls import connected
 from tests.epoll.twins import Loop, Recorder, adopted, receive, run, turn
-
-Native = asyncio.selector_events._SelectorSocketTransport
 
 
 def test_a_transport_writes_what_is_named(loop: Loop) -> None:
@@ -26,6 +26,15 @@ def test_a_transport_writes_what_is_named(loop: Loop) -> None:
         transport._force_close(exc=KeyError("mine"))
         turn(loop)
         assert other.events == [("lost", "KeyError")]
+
+
+def test_a_transport_of_tls_writes_what_is_named(tls_loop: Loop) -> None:
+    with connected(tls_loop, Recorder()) as (transport, peer):
+        transport.write(data=b"one ")
+        transport.writelines(list_of_data=[b"two ", bytearray(b"three")])
+        peer.until(tls_loop, lambda: peer.received == b"one two three")
+        transport.set_protocol(protocol=(other := Recorder()))
+        assert transport.get_protocol() is other
 
 
 @pytest.mark.parametrize(
@@ -64,8 +73,17 @@ def test_streams_take_what_is_named(loop: Loop) -> None:
     run(loop, main())
 
 
+# Each transport of ours, and what asyncio has in its place: for TLS two objects.
+TRANSPORTS: list[tuple[Any, Any]] = [
+    (_loop.SocketTransport, selector_events._SelectorSocketTransport),
+    (_loop.DatagramTransport, selector_events._SelectorDatagramTransport),
+    (_loop.SSLTransport, sslproto._SSLProtocolTransport),
+    (_loop.SSLTransport, sslproto.SSLProtocol),
+    (_loop.ReadPipeTransport, unix_events._UnixReadPipeTransport),
+    (_loop.WritePipeTransport, unix_events._UnixWritePipeTransport),
+]
 METHODS = [
-    *[(_loop.SocketTransport, Native, name) for name in vars(_loop.SocketTransport)],
+    *[(ours, original, name) for ours, original in TRANSPORTS for name in vars(ours)],
     *[
         (getattr(_loop, name), getattr(asyncio, name), method)
         for name in ("StreamReader", "StreamWriter", "StreamReaderProtocol")
@@ -77,7 +95,7 @@ METHODS = [
 @pytest.mark.parametrize(
     ("ours", "original", "name"),
     [
-        pytest.param(ours, original, name, id=f"{ours.__name__}.{name}")
+        pytest.param(ours, original, name, id=f"{original.__name__}.{name}")
         for ours, original, name in METHODS
         if inspect.isfunction(getattr(original, name, None)) and not name.startswith("__")
     ],

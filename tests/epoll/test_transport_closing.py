@@ -8,7 +8,6 @@ import gc
 import os
 import socket
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,10 +15,12 @@ import pytest
 from tests.epoll.twins import (
     PAIRS,
     Loop,
+    Pair,
     Recorder,
     Reports,
     adopted,
     drain,
+    is_open,
     receive,
     run,
     tcp_pair,
@@ -27,21 +28,7 @@ from tests.epoll.twins import (
     turn_until,
 )
 
-Pair = Callable[[], tuple[socket.socket, socket.socket]]
 BIG = bytes(range(256)) * 40_000
-
-
-@pytest.fixture(params=list(PAIRS))
-def pair(request: pytest.FixtureRequest) -> Pair:
-    return PAIRS[request.param]
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])

@@ -13,9 +13,9 @@ import pytest
 
 from tests.epoll.twins import (
     KINDS,
-    PAIRS,
     BufferedRecorder,
     Loop,
+    Pair,
     Recorder,
     Reports,
     adopted,
@@ -25,13 +25,6 @@ from tests.epoll.twins import (
     turn,
     turn_until,
 )
-
-Pair = Callable[[], tuple[socket.socket, socket.socket]]
-
-
-@pytest.fixture(params=list(PAIRS))
-def pair(request: pytest.FixtureRequest) -> Pair:
-    return PAIRS[request.param]
 
 
 @pytest.fixture(params=list(KINDS))

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.epoll.twins import (
-    PAIRS,
     PATIENCE,
     Loop,
+    Pair,
     Recorder,
     adopted,
     drain,
@@ -25,15 +25,8 @@ from tests.epoll.twins import (
     turn_until,
 )
 
-Pair = Callable[[], tuple[socket.socket, socket.socket]]
-
 #: More than the kernel takes at once from either kind of socket.
 BIG = bytes(range(256)) * 40_000
-
-
-@pytest.fixture(params=list(PAIRS))
-def pair(request: pytest.FixtureRequest) -> Pair:
-    return PAIRS[request.param]
 
 
 KINDS: dict[str, Callable[[bytes], Any]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 import time
@@ -81,6 +82,14 @@ def run_forever(loop: Loop) -> None:
     finally:
         late.cancel()
     assert loop.time() < late.when(), "nobody has stopped the loop"
+
+
+def is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def finish(loop: Loop) -> None:
@@ -181,7 +190,8 @@ def unix_pair() -> tuple[socket.socket, socket.socket]:
     return ours, peer
 
 
-PAIRS = {"tcp": tcp_pair, "unix": unix_pair}
+Pair = Callable[[], tuple[socket.socket, socket.socket]]
+PAIRS: dict[str, Pair] = {"tcp": tcp_pair, "unix": unix_pair}
 
 
 def reset(peer: socket.socket) -> None:

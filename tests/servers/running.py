@@ -6,6 +6,7 @@ import queue
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -19,6 +20,12 @@ PATIENCE = 30.0
 WINDOW = 0.2
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
+
+
+def reset(client: socket.socket) -> None:
+    """Close a connection by force: the peer gets ECONNRESET."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
 
 
 class RunningServer:

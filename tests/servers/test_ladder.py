@@ -6,7 +6,6 @@ import contextlib
 import re
 import select
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ import pytest
 
 from tests.servers.dialects import Echo, read_to_end
 from tests.servers.rungs import RUNGS, Behaviour, Rung, asked_of
-from tests.servers.running import PATIENCE, WINDOW, RunningServer
+from tests.servers.running import PATIENCE, WINDOW, RunningServer, reset
 
 Start = Callable[..., RunningServer]
 
@@ -40,11 +39,6 @@ def hears_nothing(client: socket.socket) -> bool:
     """Watch a client for a while and say whether nothing came."""
     readable, _, _ = select.select([client], [], [], WINDOW)
     return not readable
-
-
-def reset(client: socket.socket) -> None:
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
 
 
 def flood(client: socket.socket) -> int:

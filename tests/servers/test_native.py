@@ -18,7 +18,7 @@ import pytest
 
 from epoll.servers import native
 from tests.servers.dialects import read_exactly, read_to_end
-from tests.servers.running import PATIENCE, WINDOW
+from tests.servers.running import PATIENCE, WINDOW, reset
 
 
 @contextlib.contextmanager
@@ -36,11 +36,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         threading.Event().wait(0.001)
-
-
-def reset(client: socket.socket) -> None:
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
 
 
 def upper(message: bytes) -> bytes:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import epoll
+from epoll import _loop
 from tests.bindings.loop.socket_twins import Loop, Pair
 from tests.epoll.twins import LOOPS
 
@@ -28,6 +31,13 @@ def ours() -> Iterator[Loop]:
     made = epoll.EventLoop()
     yield made
     made.close()
+
+
+@pytest.fixture(params=[asyncio, _loop], ids=["asyncio", "native"])
+def kind(request: pytest.FixtureRequest) -> ModuleType:
+    """Where a class of streams is from."""
+    found: ModuleType = request.param
+    return found
 
 
 @pytest.fixture

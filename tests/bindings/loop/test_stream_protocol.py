@@ -14,12 +14,6 @@ import pytest
 from epoll import _loop
 
 
-@pytest.fixture(params=[asyncio, _loop], ids=["asyncio", "native"])
-def kind(request: pytest.FixtureRequest) -> ModuleType:
-    found: ModuleType = request.param
-    return found
-
-
 class Transport:
     """Notes what is asked of it."""
 

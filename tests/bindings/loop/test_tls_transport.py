@@ -87,6 +87,19 @@ def test_needs_a_socket_transport(loop: epoll.EventLoop) -> None:
         transport.connection_made(asyncio.Transport())
 
 
+def test_what_asyncio_calls_takes_its_argument_by_name(loop: epoll.EventLoop) -> None:
+    with connected(loop, protocol := Recorder()) as (transport, peer):
+        with pytest.raises(TypeError, match="SocketTransport"):
+            transport.connection_made(transport=asyncio.Transport())
+        transport._test__append_write_backlog(data=b"later")
+        transport.write(b", now")
+        peer.until(loop, lambda: peer.received == b"later, now")
+        protocol.events.clear()
+        transport._force_close(exc=KeyError("mine"))
+        turn_until(loop, lambda: protocol.events)
+        assert protocol.events == [("lost", "KeyError")]
+
+
 def test_the_ssl_object_outlives_the_connection(loop: epoll.EventLoop) -> None:
     with connected(loop, Recorder()) as (transport, _):
         ssl_object = transport.get_extra_info("ssl_object")

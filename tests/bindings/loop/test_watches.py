@@ -16,25 +16,10 @@ from typing import Any
 import pytest
 
 import epoll
-from tests.epoll.twins import LOOPS, turn, turn_until
+from tests.epoll.twins import turn, turn_until
 
 Loop = asyncio.SelectorEventLoop
 Pair = tuple[socket.socket, socket.socket]
-
-
-@pytest.fixture
-def ours() -> Iterator[Loop]:
-    """Our loop, for what asyncio has not or gets wrong."""
-    loop = epoll.EventLoop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture(params=list(LOOPS))
-def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
-    made = LOOPS[request.param]()
-    yield made
-    made.close()
 
 
 @pytest.fixture
