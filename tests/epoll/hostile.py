@@ -15,7 +15,7 @@ import ssl
 import struct
 import tempfile
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,6 +116,15 @@ def swap(records: Records, one: int, other: int) -> Records:
     return changed
 
 
+@functools.cache
+def _openssl() -> ctypes.CDLL:
+    """The library of the ssl module."""
+    openssl = ctypes.CDLL(getattr(_ssl, "__file__", None))
+    for name in ("EVP_CIPHER_CTX_new", "EVP_aes_128_gcm"):
+        getattr(openssl, name).restype = ctypes.c_void_p
+    return openssl
+
+
 class Keys:
     """Makes records that a connection of SEALED_CIPHER takes for the peer's own."""
 
@@ -140,9 +149,7 @@ class Keys:
 
 def _encipher(key: bytes, nonce: bytes, head: bytes, body: bytes) -> bytes:
     """AES-GCM of OpenSSL: the standard library has none."""
-    openssl = ctypes.CDLL(getattr(_ssl, "__file__", None))
-    for name in ("EVP_CIPHER_CTX_new", "EVP_aes_128_gcm"):
-        getattr(openssl, name).restype = ctypes.c_void_p
+    openssl = _openssl()
     context = ctypes.c_void_p(openssl.EVP_CIPHER_CTX_new())
     cipher = ctypes.c_void_p(openssl.EVP_aes_128_gcm())
     result, size = ctypes.create_string_buffer(len(body) + 16), ctypes.c_int()
@@ -158,10 +165,9 @@ def _encipher(key: bytes, nonce: bytes, head: bytes, body: bytes) -> bytes:
 
 def ask_for_new_keys(ssl_object: ssl.SSLObject) -> None:
     """Have the next bytes that it sends begin with a KeyUpdate that wants an answer."""
-    openssl = ctypes.CDLL(getattr(_ssl, "__file__", None))
     head = object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)  # of an _SSLSocket: then the SSL
     connection = ctypes.c_void_p.from_address(id(ssl_object._sslobj) + head)  # type: ignore[attr-defined]
-    assert openssl.SSL_key_update(connection, 1)
+    assert _openssl().SSL_key_update(connection, 1)
 
 
 @dataclass(frozen=True)
@@ -257,6 +263,24 @@ def _contexts(version: str) -> tuple[ssl.SSLContext, ssl.SSLContext, Path]:
         if version == "sealed":
             context.set_ciphers(SEALED_CIPHER)
     return of_server, of_client, Path(name)
+
+
+@contextlib.contextmanager
+def sealed_client(
+    loop: Loop, protocol: Recorder, sockets: tuple[socket.socket, socket.socket]
+) -> Iterator[tuple[Any, Keys]]:
+    """A transport of a server after the handshake, and the keys of its client."""
+    of_server, of_client, key_log = _contexts("sealed")
+    ours, theirs = sockets
+    with theirs:
+        client = Attacker(theirs, of_client, server_side=False)
+        task = start_transport(loop, protocol, ours, of_server, server_side=True)
+        turn(loop, 2)
+        client.honest(loop, task, 2)
+        transport = task.result()
+        yield transport, Keys(key_log, client.server_random, of_server=False)
+        transport.abort()
+        turn(loop, 4)
 
 
 def _records(attack: Attack, attacker: Attacker, flight: Records | None, key_log: Path) -> Records:
