@@ -21,6 +21,9 @@ constexpr std::size_t k_record = 16 * 1024;
 /// What one system call takes: more would have left the cache before it is deciphered.
 constexpr std::size_t k_most_received = 128 * 1024;
 constexpr std::size_t k_most_bytes = 256 * 1024;
+/// Unsent below, as cipher text: so much are never the program's data, which wait above, but
+/// answers that OpenSSL has made, to wishes for another handshake, of a peer that does not read.
+constexpr std::size_t k_most_answers = 256 * 1024;
 
 }  // namespace
 
@@ -200,16 +203,19 @@ bool TlsTransport::raise_ssl_error() noexcept {
     return false;
 }
 
-/// While the program does not read, a bounded number of bytes is taken from the kernel.
+/// While the program does not read, a bounded number of bytes is taken from the kernel, and a
+/// bounded number of answers is made for a peer that does not read.
 void TlsTransport::control_reading() noexcept {
     if (is_over()) {
         return;
     }
     const std::size_t size = session_.unread();
-    if (!is_lower_read_paused_ && size != 0 && size >= read_limits_.high) {
+    const bool is_flooded =
+        state_ == State::wrapped && lower()->stream()->unsent() >= k_most_answers;
+    if (!is_lower_read_paused_ && (is_flooded || (size != 0 && size >= read_limits_.high))) {
         is_lower_read_paused_ = true;
         lower()->pause_reading();
-    } else if (is_lower_read_paused_ && size <= read_limits_.low) {
+    } else if (is_lower_read_paused_ && !is_flooded && size <= read_limits_.low) {
         is_lower_read_paused_ = false;
         lower()->resume_reading();
     }

@@ -233,6 +233,7 @@ bool TlsTransport::on_resume_writing() {
     is_lower_paused_ = false;
     const bool is_done =
         state_ != State::wrapped || flush(false) || catch_fatal("Fatal error on SSL protocol");
+    control_reading();
     return is_done && control_writing();
 }
 

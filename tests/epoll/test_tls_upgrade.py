@@ -238,7 +238,11 @@ def test_cancelled_upgrade(tls_loop: Loop) -> None:
         assert protocol.events == [("made",)]
 
 
-def test_sendfile_over_tls(tls_loop: Loop, tmp_path: Any) -> None:  # noqa: ANN401
+@pytest.mark.parametrize("option", [0, 1 << 3], ids=["usual", "OP_ENABLE_KTLS"])
+def test_sendfile_over_tls(tls_loop: Loop, tmp_path: Any, option: int) -> None:  # noqa: ANN401
+    of_server, of_client = server_context(), client_context()
+    of_server.options |= option
+    of_client.options |= option
     content = bytes(range(256)) * 4096
     path = tmp_path / "file"
     path.write_bytes(content)
@@ -250,11 +254,11 @@ def test_sendfile_over_tls(tls_loop: Loop, tmp_path: Any) -> None:  # noqa: ANN4
             received.set_result(await reader.readexactly(len(content)))
             writer.close()
 
-        server = await asyncio.start_server(serve, HOST, 0, ssl=server_context())
+        server = await asyncio.start_server(serve, HOST, 0, ssl=of_server)
         transport, _ = await tls_loop.create_connection(
             Recorder,
             *server.sockets[0].getsockname(),
-            ssl=client_context(),
+            ssl=of_client,
             server_hostname="localhost",
         )
         with path.open("rb") as file:
