@@ -92,9 +92,10 @@ TEST_CASE("when the interval has passed, the kernel is asked") {
                 }};
     const TimePoint begin = Clock::now();
     chain.run();
-    CHECK(probe.calls == 1);
     CHECK(Clock::now() - begin >= 1ms);
-    CHECK(reactor.statistics().waits == 2);
+    CHECK(probe.calls >= 1);
+    CHECK(reactor.statistics().waits == 1 + static_cast<std::uint64_t>(probe.calls));
+    CHECK(reactor.statistics().waits < static_cast<std::uint64_t>(chain.steps));
 }
 
 TEST_CASE("items that take long have the clock read in every turn") {

@@ -234,13 +234,16 @@ TEST_CASE("modify changes events and token; remove ends it") {
     CHECK(poller.remove(-1) == EBADF);
 }
 
+/// What an emulator of system calls (qemu-user) says of those that it does not know.
+constexpr int k_not_emulated = ENOSYS;
+
 TEST_CASE("busy polling is set and read back, or the kernel says that it has none") {
     const Poller poller;
     const int error = kernel::set_busy_poll(poller.fd(), {50, 8, true});
     BusyPoll read{};
     CHECK(kernel::get_busy_poll(poller.fd(), read) == error);
     if (error != 0) {
-        CHECK(error == ENOTTY);
+        CHECK((error == ENOTTY || error == k_not_emulated));
         return;
     }
     CHECK(read.microseconds == 50);
@@ -254,8 +257,9 @@ TEST_CASE("busy polling is set and read back, or the kernel says that it has non
 
 TEST_CASE("busy polling of what is no epoll is an error") {
     BusyPoll read{};
-    CHECK(kernel::set_busy_poll(-1, {50, 8, true}) == EBADF);
-    CHECK(kernel::get_busy_poll(-1, read) == EBADF);
+    const int error = kernel::set_busy_poll(-1, {50, 8, true});
+    CHECK((error == EBADF || error == k_not_emulated));
+    CHECK(kernel::get_busy_poll(-1, read) == error);
 }
 
 }  // namespace
