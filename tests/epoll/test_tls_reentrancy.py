@@ -60,9 +60,8 @@ class Scene:
         with peer_socket:
             peer = Peer(peer_socket, client_context(), server_side=False)
             task = start_transport(
-                self.loop, self.protocol, ours, server_context(), server_side=True,
-                ssl_shutdown_timeout=0.05,
-            )  # fmt: skip
+                self.loop, self.protocol, ours, server_context(), server_side=True
+            )
             self.go_on(peer, 12)
             task.cancel()
             with contextlib.suppress(OSError, ValueError):

@@ -78,7 +78,10 @@ WRONG = {
     "_ssl has a path that is none": ("_ssl.__file__ = 1", "socket"),
     "_ssl has a path that cannot be text": ("_ssl.__file__ = '\\udcff'", "socket"),
     "_ssl has a path that no file has": ("_ssl.__file__ = '/none/_ssl.so'", "socket"),
-    "the library has no function of OpenSSL": ("_ssl.__file__ = _socket.__file__", "_socket"),
+    "the library has no function of OpenSSL": (
+        "_ssl.__file__ = epoll._core.__file__",
+        "epoll._core",
+    ),
     "the library has some functions": ("_ssl.__file__ = _hashlib.__file__", "_hashlib"),
     "the version is not told": ("del _ssl.OPENSSL_VERSION_NUMBER", "socket"),
     "the version is no number": ("_ssl.OPENSSL_VERSION_NUMBER = '3.0'", "socket"),
