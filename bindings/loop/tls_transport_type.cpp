@@ -129,6 +129,7 @@ Ref add_to_backlog(Object& self, PyObject* data) {
 
 Ref loop(Object& self) { return or_none(self.transport.loop_object()); }
 Ref ssl_protocol(Object& self) { return Ref::borrow(reinterpret_cast<PyObject*>(&self)); }
+Ref ssl_context(Object& self) { return or_none(self.transport.ssl_context()); }
 Ref is_writing_paused(Object& self) { return as_bool(self.transport.is_writing_paused()); }
 
 int traverse(PyObject* object, visitproc visit, void* arg) noexcept {
@@ -254,6 +255,7 @@ PyGetSetDef properties[] = {
     make_property<loop>("_loop", "The event loop."),
     make_property<get_protocol>("_protocol", "The protocol; None after the end."),
     make_property<ssl_protocol>("_ssl_protocol", "The same object: it is both."),
+    make_property<ssl_context>("_sslcontext", "The SSLContext, as asyncio's protocol has it."),
     make_property<is_writing_paused>("_protocol_paused", "pause_writing() was called last."),
     attributes_property(),
     {nullptr, nullptr, nullptr, nullptr, nullptr},
