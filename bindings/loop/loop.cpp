@@ -144,11 +144,13 @@ void Loop::set_stopping(bool is_stopping) noexcept {
 void Loop::wake() noexcept { reactor_->post(wake_); }
 
 void Loop::close() noexcept {
+    Ref keywords;  // they name the loop: without them it can die by its references alone
     {
         const CriticalSection section{self_};
         is_closed_ = true;
         reactor_->close();  // first, as what was posted must not die before it is taken back
         handles_.drop_all();
+        keywords = std::move(creation_keywords_);
     }
     acceptors_->close();
     transports_->close();

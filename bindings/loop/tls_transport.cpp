@@ -94,6 +94,9 @@ TlsTransport::Step TlsTransport::call_ssl(const Ref& method) {
 // Handshake
 
 bool TlsTransport::on_connection_made(PyObject* transport) {
+    if (app_.object() == nullptr) {  // start_tls() of a connection whose end was scheduled already
+        return true;
+    }
     transport_ = Ref::borrow(transport);
     share_limits();
     state_ = State::handshaking;

@@ -101,6 +101,7 @@ class TlsTransport final : public NativeProtocol {
     void add_to_backlog(PyObject* bytes);
 
     [[nodiscard]] PyObject* protocol() const noexcept { return app_.object(); }
+    [[nodiscard]] PyObject* ssl_context() const noexcept { return ssl_context_.get(); }
     [[nodiscard]] PyObject* loop_object() const noexcept { return loop_object_.get(); }
 
     void finalize() noexcept;

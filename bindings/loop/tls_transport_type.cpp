@@ -68,13 +68,14 @@ Ref add_to_backlog(Object& self, PyObject* data) {
 }
 
 Ref ssl_protocol(Object& self) { return Ref::borrow(reinterpret_cast<PyObject*>(&self)); }
+Ref ssl_context(Object& self) { return or_none(self.transport.ssl_context()); }
+
 constexpr const char* k_class_text =
     "The transport of a TLS connection, as asyncio.Transport describes it.\n"
     "\n"
     "What a callback writes, in however many pieces, is enciphered and sent when it returns; what\n"
-    "is written elsewhere, at the end of the loop's turn. Belongs to the loop's thread, and so "
-    "does\n"
-    "its ssl_object while the connection is open.";
+    "is written elsewhere, at the end of the loop's turn. Belongs to the loop's thread, and so\n"
+    "does its ssl_object while the connection is open.";
 
 constexpr Signature<1> k_write = named_argument("write", "data");
 constexpr Signature<1> k_write_lines = named_argument("writelines", "list_of_data");
@@ -145,6 +146,7 @@ PyGetSetDef properties[] = {
     make_property<&Common::loop>("_loop", "The event loop."),
     make_property<&Common::get_protocol>("_protocol", "The protocol; None after the end."),
     make_property<ssl_protocol>("_ssl_protocol", "The same object: it is both."),
+    make_property<ssl_context>("_sslcontext", "The SSLContext, as asyncio's protocol has it."),
     make_property<&Common::is_protocol_paused>("_protocol_paused",
                                                "pause_writing() was called last."),
     attributes_property(),

@@ -296,9 +296,10 @@ class EventLoop(_loop.Loop, asyncio.SelectorEventLoop):
         server_hostname: str | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-    ) -> asyncio.Transport:
+    ) -> asyncio.Transport | None:
         """Upgrade a connection to TLS; return its new transport, which `protocol` has to use.
 
+        None, as asyncio has it, when the transport was closed or aborted just before.
         What a client has sent ahead, and the StreamReader of `protocol` has read, is taken as the
         beginning of its handshake.
 

@@ -172,7 +172,7 @@ async def start(
     *,
     server_side: bool,
     **options: Any,  # noqa: ANN401
-) -> asyncio.Transport:
+) -> asyncio.Transport | None:
     """Upgrade a connection to TLS: loop.start_tls()."""
     if ssl is None:
         raise RuntimeError("Python ssl module is not available")
@@ -206,6 +206,8 @@ async def start(
         made_handle.cancel()
         resume_handle.cancel()
         raise
+    if isinstance(made, _loop.SSLTransport) and made._protocol is None:
+        return None  # the connection is lost, and nobody has been told why
     return transport_of(made)
 
 

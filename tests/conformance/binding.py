@@ -57,6 +57,10 @@ class Census:
 
         watched.__init__ = init  # type: ignore[assignment, misc]
 
+    def forget(self) -> None:
+        """Count anew: one process may run many tests."""
+        self._made.clear()
+
     def usage(self) -> str:
         """Say which kind of loop was made.
 

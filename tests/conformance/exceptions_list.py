@@ -1,8 +1,10 @@
-"""Read the lists of tests that are left out, or that keep the fake loop; each with its reason.
+"""Read the lists of tests that are exceptions, each with its reason.
 
 A line is `KIND PATTERN REASON`: KIND is `skip` (the test looks into private parts of another loop
-or repeats a test) or `fake` (the test needs the fake loop of CPython's test package); PATTERN is
-as in a shell, against MODULE.CLASS.TEST. Empty lines and lines that begin with # are nothing.
+or repeats a test), `fake` (the test needs the fake loop of CPython's test package) or `differs`
+(another outcome than on asyncio's loop is right); PATTERN is as in a shell, against
+MODULE.CLASS.TEST, or against SUITE:NODEID for other projects' tests. Empty lines and lines that
+begin with # are nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import dataclasses
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-KINDS = ("skip", "fake")
+KINDS = ("skip", "fake", "differs")
 
 
 @dataclasses.dataclass(frozen=True)

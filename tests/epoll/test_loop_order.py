@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.epoll.conftest import LoopMaker
-from tests.epoll.twins import PATIENCE, Loop, run, run_forever, turn
+from tests.epoll.twins import PATIENCE, Loop, Recorder, run, run_forever, turn
 
 #: asyncio 3.13.0 cleans up behind a run_forever() that it has refused: what runs then takes itself
 #: for not running, and its loop for nobody's.
@@ -43,6 +43,48 @@ def test_what_a_callback_schedules_runs_in_the_next_turn(loop: Loop) -> None:
     assert seen == ["outer", "last of the turn"]
     turn(loop)
     assert seen == ["outer", "last of the turn", "inner"]
+
+
+@pytest.mark.parametrize("kind", ["reader", "writer"])
+def test_what_is_ready_when_it_is_added_is_called_in_the_next_turn(
+    loop: Loop, ready: int, kind: str
+) -> None:
+    seen: list[str] = []
+
+    def added() -> None:
+        seen.append("added")
+        getattr(loop, f"remove_{kind}")(ready)
+
+    def go_on() -> None:
+        seen.append("turn")
+        if len(seen) == 5:
+            getattr(loop, f"add_{kind}")(ready, added)
+        if len(seen) == 20:
+            loop.stop()
+        else:
+            loop.call_soon(go_on)
+
+    loop.call_soon(go_on)
+    run_forever(loop)
+    assert seen.index("added") == 6
+
+
+def test_data_that_waits_in_a_pipe_comes_before_what_is_scheduled_then(loop: Loop) -> None:
+    seen: list[str] = []
+    protocol = Recorder()
+    one, other = socket.socketpair()
+    with one:
+        one.send(b"x")
+
+        async def main() -> None:
+            transport, _ = await loop.connect_read_pipe(lambda: protocol, other)
+            loop.call_soon(lambda: seen.append(f"scheduled, {protocol.received!r}"))
+            await asyncio.sleep(0)
+            transport.close()
+            await asyncio.sleep(0)
+
+        run(loop, main())
+    assert seen == ["scheduled, b'x'"]
 
 
 def test_a_stop_before_the_start_makes_one_turn(loop: Loop, ready: int) -> None:

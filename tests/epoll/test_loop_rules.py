@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.epoll.conftest import LoopMaker
-from tests.epoll.twins import PATIENCE, Loop, Reports, adopted, run, run_forever, turn
+from tests.epoll.twins import LOOPS, PATIENCE, Loop, Reports, adopted, run, run_forever, turn
 from tests.epoll.twins import Recorder as RecordingProtocol
 
 
@@ -73,6 +73,20 @@ def test_a_closed_loop_still_answers(loop: Loop) -> None:
     assert not loop.is_running()
     loop.set_debug(True)
     assert loop.get_debug()
+
+
+@pytest.mark.parametrize("make", LOOPS.values(), ids=LOOPS)
+def test_a_closed_loop_dies_without_the_garbage_collector(make: Callable[[], Loop]) -> None:
+    gc.disable()
+    try:
+        loop = make()
+        reference = weakref.ref(loop)
+        run(loop, asyncio.sleep(0))
+        loop.close()
+        del loop
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_closing_drops_what_is_scheduled(loop: Loop) -> None:

@@ -270,3 +270,29 @@ def test_sendfile_over_tls(tls_loop: Loop, tmp_path: Any, option: int) -> None: 
         return data
 
     assert run(tls_loop, main()) == content
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_upgrade_of_a_connection_that_was_just_closed_gives_no_transport(
+    tls_loop: Loop, end: str
+) -> None:
+    protocol, upgraded_protocol = Recorder(), Recorder()
+    ours, peer_socket = tcp_pair()
+    with peer_socket:
+        plain, _ = run(tls_loop, tls_loop.connect_accepted_socket(lambda: protocol, ours))
+
+        async def upgrade() -> asyncio.Transport | None:
+            getattr(plain, end)()
+            return await tls_loop.start_tls(plain, upgraded_protocol, client_context())
+
+        assert run(tls_loop, upgrade()) is None
+        assert upgraded_protocol.events == [("lost", None)]
+
+
+def test_the_context_is_where_asyncio_has_it(tls_loop: Loop) -> None:
+    protocol = Recorder()
+    ours, peer_socket = tcp_pair()
+    with peer_socket:
+        _, transport, _ = upgraded(tls_loop, protocol, peer_socket, ours, server_side=True)
+        assert transport._ssl_protocol._sslcontext is transport.get_extra_info("sslcontext")
+        transport.abort()

@@ -22,6 +22,7 @@ void Source::join(int fd, Events wanted) {
     wanted_ = wanted;
     armed_ = wanted;
     is_in_epoll_ = true;
+    reactor_.must_wait_ = true;
     reactor_.watched_.add(1);
 }
 
@@ -34,6 +35,7 @@ bool Source::renew(Events wanted) {
         reactor_.changes_.add(1);
         if (error == 0) {
             wanted_ = armed_ = wanted;
+            reactor_.must_wait_ = true;
             return true;
         }
         is_in_epoll_ = false;  // the kernel knows no such pair of number and file
@@ -70,6 +72,7 @@ void Source::want(Events events) noexcept {
     wanted_ |= events;
     if (!has_all(armed_, wanted_) || !is_in_epoll_) {
         reactor_.note_change(*this);
+        reactor_.must_wait_ = true;
     }
 }
 

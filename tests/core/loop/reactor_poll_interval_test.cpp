@@ -171,20 +171,36 @@ TEST_CASE("with nothing at hand every turn waits, whatever the interval") {
     CHECK(reactor.statistics().waits == 10);
 }
 
-TEST_CASE("a wish waits with the kernel's reports, and is not forgotten") {
+TEST_CASE("the kernel hears of a new wish at once") {
     const Pair pair;
     Reactor reactor;
-    reactor.set_poll_interval(1ms);
+    reactor.set_poll_interval(1h);
     Probe probe{reactor};
-    probe.join(pair.near.get(), Events::none);
+    std::function<void()> wish;
+    SUBCASE("of a source that has joined before") {
+        probe.join(pair.near.get(), Events::none);
+        wish = [&] { probe.want(Events::writable); };
+    }
+    SUBCASE("of a source that joins") {
+        wish = [&] { probe.join(pair.near.get(), Events::writable); };
+    }
+    SUBCASE("of a source that is renewed") {
+        probe.join(pair.near.get(), Events::none);
+        wish = [&] { CHECK(probe.renew(Events::writable)); };
+    }
     Chain chain{reactor, [&] {
-                    if (chain.steps == 1) {
-                        probe.want(Events::writable);
+                    if (chain.steps == 5) {
+                        wish();
                     }
-                    return probe.calls != 0;
+                    return chain.steps == 10;
                 }};
+    probe.action([&](Events) {
+        CHECK(chain.steps == 6);
+        probe.unwant(Events::writable);
+    });
     chain.run();
     CHECK(probe.seen == Events::writable);
+    CHECK(probe.calls == 1);
     CHECK(reactor.statistics().waits == 2);
 }
 

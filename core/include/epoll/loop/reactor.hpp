@@ -64,8 +64,9 @@ class Reactor {
     /// While something is deferred or posted, asks the kernel only in turns that begin `interval`
     /// or more after the last wait returned: a loop that hands itself one item after the other is
     /// not held up by a system call for each. Timers and posted items have their due in every turn,
-    /// and the first turn of run() and of each run_turn() always asks. Zero, the default: every
-    /// turn asks.
+    /// and the first turn of run() and of each run_turn() always asks; so does the turn after one
+    /// in which a source has joined, or wants what the kernel was not told yet. Zero, the default:
+    /// every turn asks.
     ///
     /// Nor by the clock: while no timer is started, turns that run short items and nothing else
     /// read it once for several items. So a report of the kernel waits for `interval`, and then for
@@ -186,7 +187,7 @@ class Reactor {
     TimePoint looked_at_{};        ///< when may_skip_wait() has read the clock last, or that
     std::uint64_t next_look_ = 0;  ///< it does so again when so many deferred items have run
     Duration poll_interval_{0};
-    bool must_wait_ = true;        ///< the first turn of a run
+    bool must_wait_ = true;        ///< the first turn of a run, and after a new wish
     bool is_interrupted_ = false;  ///< nothing but before_wait_ runs any more in this turn
     WaitObserver* observer_ = nullptr;
     std::vector<Ready> room_;
