@@ -34,7 +34,8 @@ struct ReactorStatistics {
 };
 
 /// What the streams, datagram sockets and listeners of one reactor have done, all together; others
-/// that move bytes may add theirs. They count here themselves, on the reactor's thread; any thread may read.
+/// that move bytes may add theirs. They count here themselves, on the reactor's thread; any thread
+/// may read.
 struct Traffic {
     Counter bytes_received;
     Counter bytes_sent;
