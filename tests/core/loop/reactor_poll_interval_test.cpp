@@ -81,7 +81,7 @@ TEST_CASE("every turn asks, unless told otherwise") {
 TEST_CASE("when the interval has passed, the kernel is asked") {
     const Pair pair;
     Reactor reactor;
-    reactor.set_poll_interval(1ms);
+    reactor.set_poll_interval(50ms);
     Probe probe{reactor};
     probe.join(pair.near.get(), Events::readable);
     Chain chain{reactor, [&] {
@@ -92,7 +92,7 @@ TEST_CASE("when the interval has passed, the kernel is asked") {
                 }};
     const TimePoint begin = Clock::now();
     chain.run();
-    CHECK(Clock::now() - begin >= 1ms);
+    CHECK(Clock::now() - begin >= 50ms);
     CHECK(probe.calls >= 1);
     CHECK(reactor.statistics().waits == 1 + static_cast<std::uint64_t>(probe.calls));
     CHECK(reactor.statistics().waits < static_cast<std::uint64_t>(chain.steps));
