@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import time
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ from benchmarks.measure import NotAvailableError, Report, Settings, Table, load_
 from benchmarks.operations import IDLE_CONNECTIONS, IDLE_SECONDS, IDLE_SERVERS
 from benchmarks.servers import RunningServer, raise_descriptor_limit, require, running
 
-# Each loopback address has its own ephemeral ports; so many are surely free on one.
+# Each loopback address has its own ephemeral ports; so many are surely free on one that is new.
+# The kernel keeps those of closed connections for a minute, so each crowd has a network of its own.
 CONNECTIONS_PER_ADDRESS = 5000
+NETWORKS = itertools.cycle(f"127.{high}.{low}" for high in range(1, 255) for low in range(256))
 ANSWER_LIMIT = 10.0
 COLUMNS = ["server", "RSS bytes/connection", "PSS bytes/connection", "CPU ms/s", "wake-ups/s"]
 
@@ -64,9 +67,10 @@ def _watch(server: RunningServer) -> dict[str, float]:
 @contextlib.contextmanager
 def connected(server: RunningServer, count: int) -> Iterator[None]:
     """Hold so many connections, each of which has been served one line."""
+    network = next(NETWORKS)
     with contextlib.ExitStack() as stack:
         for number in range(count):
-            source = f"127.0.0.{2 + number // CONNECTIONS_PER_ADDRESS}"
+            source = f"{network}.{2 + number // CONNECTIONS_PER_ADDRESS}"
             connection = stack.enter_context(
                 socket.create_connection(
                     (server.host, server.port), timeout=ANSWER_LIMIT, source_address=(source, 0)
