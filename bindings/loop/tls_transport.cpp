@@ -170,6 +170,10 @@ bool TlsTransport::wake_waiter(PyObject* exception) noexcept {
 
 bool TlsTransport::close() {
     if (is_closed_) {
+        is_given_up_ = true;
+        if (app_.object() == nullptr) {  // on_connection_lost() has been here
+            forget_session();
+        }
         return true;
     }
     if (is_calling_ssl_) {  // by a callback of OpenSSL, in the middle of a record
@@ -337,7 +341,25 @@ bool TlsTransport::on_connection_lost(PyObject* exception) {
     const Ref transport = std::move(transport_);
     app_.reset();
     session_.detach();
+    if (is_given_up_) {
+        forget_session();
+    }
     return is_woken;
+}
+
+/// After the end of a connection that its program has closed although it was closed: asyncio's
+/// transport knows nothing then. Whoever keeps the transport does not keep the SSLContext.
+void TlsTransport::forget_session() noexcept {
+    is_shaken_ = false;
+    PyObject* const extra = reinterpret_cast<TlsTransportObject*>(self_)->extra();
+    for (const char* const name : {"sslcontext", "ssl_object"}) {
+        if (extra != nullptr && PyDict_DelItemString(extra, name) < 0) {
+            PyErr_Clear();  // nobody has asked for it
+        }
+    }
+    for (Ref* const held : {&ssl_object_, &ssl_socket_, &ssl_context_}) {
+        held->reset();
+    }
 }
 
 // Failures and limits of time

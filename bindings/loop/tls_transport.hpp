@@ -122,6 +122,7 @@ class TlsTransport final : public NativeProtocol {
     [[nodiscard]] bool do_flush();
     [[nodiscard]] bool do_shutdown();
     void end_shutdown() noexcept;
+    void forget_session() noexcept;
     [[nodiscard]] bool go_on();
     void fatal_error(Ref exception, const char* message) noexcept;
     [[nodiscard]] bool catch_fatal(const char* message) noexcept;
@@ -182,6 +183,7 @@ class TlsTransport final : public NativeProtocol {
     AppState app_state_ = AppState::initial;
     bool reports_failure_ = false;
     bool is_closed_ = false;          ///< close() or abort() was called, or the connection is lost
+    bool is_given_up_ = false;        ///< close() was called again: see forget_session()
     bool has_ended_ = false;          ///< the socket has
     bool is_shaken_ = false;          ///< the handshake was done
     bool is_receiving_ = false;       ///< on_data() runs: it flushes

@@ -67,6 +67,24 @@ def test_close_twice(tls_loop: Loop) -> None:
         assert protocol.events.count(("lost", None)) == 1
 
 
+@pytest.mark.parametrize("again", ["while it closes", "afterwards"])
+def test_who_closes_twice_keeps_no_session(tls_loop: Loop, again: str) -> None:
+    protocol = Recorder()
+    with connected(tls_loop, protocol) as (transport, peer):
+        session = weakref.ref(transport.get_extra_info("ssl_object"))
+        transport.close()
+        if again == "while it closes":
+            transport.close()
+        peer.until(tls_loop, lambda: peer.has_notified)
+        peer.notify()
+        turn_until(tls_loop, lambda: protocol.is_lost)
+        if again == "afterwards":
+            assert session() is not None
+            transport.close()
+        turn(tls_loop)
+        assert session() is None
+
+
 def test_the_peer_notifies(tls_loop: Loop) -> None:
     protocol = Recorder()
     with connected(tls_loop, protocol) as (_, peer):
