@@ -68,6 +68,7 @@ Ref add_to_backlog(Object& self, PyObject* data) {
 }
 
 Ref ssl_protocol(Object& self) { return Ref::borrow(reinterpret_cast<PyObject*>(&self)); }
+Ref is_reading_paused(Object& self) { return as_bool(!self.transport.is_reading()); }
 Ref ssl_context(Object& self) { return or_none(self.transport.ssl_context()); }
 
 constexpr const char* k_class_text =
@@ -147,6 +148,7 @@ PyGetSetDef properties[] = {
     make_property<&Common::get_protocol>("_protocol", "The protocol; None after the end."),
     make_property<ssl_protocol>("_ssl_protocol", "The same object: it is both."),
     make_property<ssl_context>("_sslcontext", "The SSLContext, as asyncio's protocol has it."),
+    make_property<is_reading_paused>("_app_reading_paused", "pause_reading() was called last."),
     make_property<&Common::is_protocol_paused>("_protocol_paused",
                                                "pause_writing() was called last."),
     attributes_property(),

@@ -289,10 +289,14 @@ def test_upgrade_of_a_connection_that_was_just_closed_gives_no_transport(
         assert upgraded_protocol.events == [("lost", None)]
 
 
-def test_the_context_is_where_asyncio_has_it(tls_loop: Loop) -> None:
+def test_what_libraries_look_for_is_where_asyncio_has_it(tls_loop: Loop) -> None:
     protocol = Recorder()
     ours, peer_socket = tcp_pair()
     with peer_socket:
         _, transport, _ = upgraded(tls_loop, protocol, peer_socket, ours, server_side=True)
-        assert transport._ssl_protocol._sslcontext is transport.get_extra_info("sslcontext")
+        inner = transport._ssl_protocol
+        assert inner._sslcontext is transport.get_extra_info("sslcontext")
+        for pause in (transport.pause_reading, transport.resume_reading):
+            pause()
+            assert inner._app_reading_paused is not transport.is_reading()
         transport.abort()
