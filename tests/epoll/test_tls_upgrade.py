@@ -283,7 +283,10 @@ def test_upgrade_of_a_connection_that_was_just_closed_gives_no_transport(
 
         async def upgrade() -> asyncio.Transport | None:
             getattr(plain, end)()
-            return await tls_loop.start_tls(plain, upgraded_protocol, client_context())
+            context = client_context()
+            return await tls_loop.start_tls(
+                plain, upgraded_protocol, context, server_hostname="localhost"
+            )
 
         assert run(tls_loop, upgrade()) is None
         assert upgraded_protocol.events == [("lost", None)]

@@ -130,7 +130,7 @@ async def main() -> None:
     ]
     ports = [server.sockets[0].getsockname()[1] for server in servers]
     tracemalloc.start()  # now, so that what is made once is in both numbers
-    await rounds(clients, ports, 2)
+    await rounds(clients, ports, 5)  # until the memory of OpenSSL has found its size
     gc.collect()
     objects, tasks, descriptors = count()
     memory, of_process = tracemalloc.get_traced_memory()[0], resident()
