@@ -2,7 +2,7 @@
 
 ``python benchmarks/render.py FILE.json [FILE.json ...] [--output docs/benchmarks.md]``
 
-A case that stands in several files is taken from the last one.
+A case that stands in several files is taken from the last one of each version of Python.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,15 @@ IMAGES = {"scaling": "![Microseconds per event by idle descriptors](images/scali
 
 def render(results: list[dict[str, Any]]) -> str:
     """Return the page."""
-    cases = {case["name"]: (case, result) for result in results for case in result["cases"]}
+    cases = {
+        (case["name"], result["python"]): (case, result)
+        for result in results
+        for case in result["cases"]
+    }
+    versions = Counter(name for name, _ in cases)
     parts = [INTRODUCTION]
-    for name, (case, result) in cases.items():
-        parts.append(f"## {case['title']}\n")
+    for (name, python), (case, result) in cases.items():
+        parts.append(f"## {case['title']}{f', {python}' if versions[name] > 1 else ''}\n")
         parts.append(f"`{case['command']}`: {_circumstances(result)}.\n")
         if name in IMAGES:
             parts.append(IMAGES[name] + "\n")
