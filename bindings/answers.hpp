@@ -19,6 +19,15 @@ inline Ref or_none(PyObject* object) noexcept {
     return Ref::borrow(object != nullptr ? object : Py_None);
 }
 
+/// What inspect.getcoroutinestate() says of a coroutine; `cr_state`, since Python 3.15.
+inline Ref as_coroutine_state(bool is_created, bool is_running, bool is_suspended) noexcept {
+    const char* const state = is_created     ? "CORO_CREATED"
+                              : is_running   ? "CORO_RUNNING"
+                              : is_suspended ? "CORO_SUSPENDED"
+                                             : "CORO_CLOSED";
+    return Ref::steal(PyUnicode_FromString(state));
+}
+
 inline Ref as_number(std::size_t value) noexcept { return Ref::steal(PyLong_FromSize_t(value)); }
 
 }  // namespace epoll::python

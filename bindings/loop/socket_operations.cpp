@@ -295,8 +295,12 @@ Ref frame(OperationObject& /*self*/) { return Ref::none(); }
 
 Ref is_running(OperationObject& self) { return as_bool(self.operation.is_running()); }
 
-Ref is_suspended(OperationObject& self) {
-    return as_bool(self.operation.future() != nullptr && !self.operation.is_running());
+Ref is_suspended(OperationObject& self) { return as_bool(self.operation.is_suspended()); }
+
+Ref coroutine_state(OperationObject& self) {
+    const SocketOperation& operation = self.operation;
+    return as_coroutine_state(operation.is_created(), operation.is_running(),
+                              operation.is_suspended());
 }
 
 PyObject* describe(PyObject* self) noexcept {
@@ -340,6 +344,7 @@ PyGetSetDef properties[] = {
     make_property<frame>("cr_frame", "None: it has no Python code."),
     make_property<is_running>("cr_running", "Whether it is in a try, or asks its future."),
     make_property<is_suspended>("cr_suspended", "Whether it waits."),
+    make_property<coroutine_state>("cr_state", "What inspect.getcoroutinestate() says of it."),
     {},
 };
 

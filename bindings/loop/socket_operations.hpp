@@ -66,7 +66,9 @@ class SocketOperation final : private FdWaiter {
     void warn_unless_awaited() noexcept;
     [[nodiscard]] const char* name() const noexcept { return call_.name; }
     [[nodiscard]] PyObject* future() const noexcept { return future_.get(); }
+    [[nodiscard]] bool is_created() const noexcept { return state_ == State::created; }
     [[nodiscard]] bool is_running() const noexcept { return state_ == State::running; }
+    [[nodiscard]] bool is_suspended() const noexcept { return future_ && !is_running(); }
 
     // What the kinds of operation use.
     [[nodiscard]] Loop& loop() const noexcept { return loop_; }

@@ -220,6 +220,12 @@ Ref frame(StreamOperation& /*self*/) { return Ref::none(); }
 
 Ref is_suspended(StreamOperation& self) { return as_bool(self.stage == OperationStage::suspended); }
 
+Ref coroutine_state(StreamOperation& self) {
+    return as_coroutine_state(self.stage == OperationStage::created,
+                              self.stage == OperationStage::running,
+                              self.stage == OperationStage::suspended);
+}
+
 Ref awaited(StreamOperation& self) { return or_none(self.awaited.get()); }
 
 void finalize(PyObject* object) noexcept {
@@ -277,6 +283,7 @@ PyGetSetDef properties[] = {
     make_property<qualified_name>("__qualname__", "The same with the class."),
     make_property<is_running>("cr_running", "True while it runs."),
     make_property<is_suspended>("cr_suspended", "True while it waits."),
+    make_property<coroutine_state>("cr_state", "What inspect.getcoroutinestate() says of it."),
     make_property<awaited>("cr_await", "What it waits for, or None."),
     make_property<frame>("cr_frame", "None: it has no Python code."),
     {nullptr, nullptr, nullptr, nullptr, nullptr},

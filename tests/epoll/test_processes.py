@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import epoll
 from tests.epoll.children import CAT, FALSE, TRUE, children, descriptors, python, script
 from tests.epoll.conftest import LoopMaker
 from tests.epoll.twins import PATIENCE, Loop, run, turn_until
@@ -150,9 +151,10 @@ def test_what_may_be_done_to_a_child_that_has_ended(loop: Loop) -> None:
     async def main() -> None:
         process = await exec_program(*CAT, stdin=PIPE)
         process.kill()
-        process.kill()
-        assert await process.wait() == -signal.SIGKILL
-        assert await process.wait() == -signal.SIGKILL
+        process.kill()  # asyncio may reap it here, and its watcher knows no status then: 255
+        statuses = {-signal.SIGKILL, *([] if isinstance(loop, epoll.EventLoop) else [255])}
+        assert await process.wait() in statuses
+        assert await process.wait() in statuses
         await asyncio.sleep(0)
         for _ in range(5):
             try:

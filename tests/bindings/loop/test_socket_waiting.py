@@ -93,6 +93,7 @@ def test_who_looks_at_a_coroutine_sees_that_it_waits(loop: Loop, pair: Pair) -> 
     near, far = pair
     coroutine = loop.sock_recv(near, 10)
     assert (coroutine.cr_running, coroutine.cr_suspended) == (False, False)
+    assert getattr(coroutine, "cr_state", inspect.CORO_CREATED) == inspect.CORO_CREATED  # 3.15
     task = started(loop, coroutine)
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED
     assert len(task.get_stack()) <= 1

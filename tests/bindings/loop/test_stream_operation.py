@@ -235,11 +235,13 @@ def test_its_names_are_those_of_the_method(kind: Kind, name: str) -> None:
         assert repr(read).startswith(f"<coroutine object StreamReader.{name} at 0x")
         assert not read.cr_running
         assert not read.cr_suspended
+        assert getattr(read, "cr_state", inspect.CORO_CREATED) == inspect.CORO_CREATED  # 3.15
         assert read.cr_await is None
         task = asyncio.create_task(read)
         assert f"coro=<StreamReader.{name}()" in repr(task)
         await asyncio.sleep(0)
         assert read.cr_suspended
+        assert getattr(read, "cr_state", inspect.CORO_SUSPENDED) == inspect.CORO_SUSPENDED
         assert read.cr_await is not None
         assert hasattr(read, "cr_frame")  # the call graph of a task asks for it
         task.cancel()
