@@ -83,6 +83,17 @@ struct TransportMethods {
                     "kernel has not taken yet.")};
     }
 
+    static std::array<PyMethodDef, 2> writing_methods() noexcept {
+        return {make_method<&by_name<Object, write, k_write>>(
+                    "write",
+                    "write($self, /, data)\n--\n\n"
+                    "Send bytes; never blocks. Bytes that may change are copied."),
+                make_method<&by_name<Object, write_lines, k_write_lines>>(
+                    "writelines",
+                    "writelines($self, /, list_of_data)\n--\n\n"
+                    "Send the bytes of an iterable, in order.")};
+    }
+
     static std::array<PyMethodDef, 2> abort_methods() noexcept {
         return {make_method<&abort>("abort",
                                     "abort($self, /)\n--\n\n"
@@ -102,6 +113,8 @@ struct TransportMethods {
   private:
     static constexpr Signature<1> k_set_protocol = named_argument("set_protocol", "protocol");
     static constexpr Signature<1> k_force_close = named_argument("_force_close", "exc");
+    static constexpr Signature<1> k_write = named_argument("write", "data");
+    static constexpr Signature<1> k_write_lines = named_argument("writelines", "list_of_data");
 
     /// For what cannot fail, and for what answers false with an exception set.
     template <class Call>
@@ -116,6 +129,10 @@ struct TransportMethods {
 
     static Ref set_protocol(Object& self, PyObject* protocol) {
         return none_after([&] { return self.transport.set_protocol(protocol); });
+    }
+    static Ref write(Object& self, PyObject* data) { return as_none(self.transport.write(data)); }
+    static Ref write_lines(Object& self, PyObject* lines) {
+        return as_none(self.transport.write_lines(lines));
     }
     static Ref is_reading(Object& self) { return as_bool(self.transport.is_reading()); }
     static Ref pause_reading(Object& self) {

@@ -18,10 +18,6 @@ namespace {
 using Object = TlsTransportObject;
 using Common = TransportMethods<Object>;
 
-Ref write(Object& self, PyObject* data) { return as_none(self.transport.write(data)); }
-Ref write_lines(Object& self, PyObject* lines) {
-    return as_none(self.transport.write_lines(lines));
-}
 Ref write_eof(Object& /*self*/) { return Ref::steal(PyErr_Format(PyExc_NotImplementedError, "")); }
 Ref can_write_eof(Object& /*self*/) { return as_bool(false); }
 Ref get_read_buffer_size(Object& self) { return as_number(self.transport.read_buffer_size()); }
@@ -78,14 +74,12 @@ constexpr const char* k_class_text =
     "is written elsewhere, at the end of the loop's turn. Belongs to the loop's thread, and so\n"
     "does its ssl_object while the connection is open.";
 
-constexpr Signature<1> k_write = named_argument("write", "data");
-constexpr Signature<1> k_write_lines = named_argument("writelines", "list_of_data");
 constexpr Signature<1> k_connection_made = named_argument("connection_made", "transport");
 constexpr Signature<1> k_add_to_backlog = named_argument("_test__append_write_backlog", "data");
 
 std::array methods = join(
     Common::protocol_methods(), Common::reading_methods(), Common::limits_methods(),
-    Common::abort_methods(),
+    Common::abort_methods(), Common::writing_methods(),
     std::array{
         make_method<&Common::get_extra_info>(
             "get_extra_info",
@@ -93,14 +87,6 @@ std::array methods = join(
             "Return what is known of the connection: sslcontext, after the\n"
             "handshake ssl_object, peercert, cipher, compression, and what\n"
             "the transport below knows."),
-        make_method<by_name<Object, write, k_write>>(
-            "write",
-            "write($self, /, data)\n--\n\n"
-            "Send bytes; never blocks. Bytes that may change are copied."),
-        make_method<by_name<Object, write_lines, k_write_lines>>(
-            "writelines",
-            "writelines($self, /, list_of_data)\n--\n\n"
-            "Send the bytes of an iterable, in order."),
         make_method<write_eof>("write_eof",
                                "write_eof($self, /)\n--\n\nRaise NotImplementedError."),
         make_method<can_write_eof>("can_write_eof", "can_write_eof($self, /)\n--\n\nReturn False."),

@@ -2,7 +2,6 @@
 #include "../method.hpp"
 #include "common_methods.hpp"
 #include "loop_state.hpp"
-#include "named_argument.hpp"
 #include "socket_transport.hpp"
 #include "transport_object.hpp"
 
@@ -13,10 +12,6 @@ namespace {
 using Object = SocketTransportObject;
 using Common = TransportMethods<Object>;
 
-Ref write(Object& self, PyObject* data) { return as_none(self.transport.write(data)); }
-Ref write_lines(Object& self, PyObject* lines) {
-    return as_none(self.transport.write_lines(lines));
-}
 Ref write_eof(Object& self) { return as_none(self.transport.write_eof()); }
 Ref can_write_eof(Object&) { return as_bool(true); }
 Ref make_empty_waiter(Object& self) { return self.transport.make_empty_waiter(); }
@@ -55,26 +50,15 @@ constexpr const char* k_empty_waiter_text =
     "_make_empty_waiter($self, /)\n--\n\n"
     "Return a future that is done when nothing is unsent; nothing can be written meanwhile.";
 
-constexpr Signature<1> k_write = named_argument("write", "data");
-constexpr Signature<1> k_write_lines = named_argument("writelines", "list_of_data");
-
 std::array methods = join(
     Common::protocol_methods(), Common::reading_methods(), Common::limits_methods(),
-    Common::abort_methods(),
+    Common::abort_methods(), Common::writing_methods(),
     std::array{
         make_method<&Common::get_extra_info>(
             "get_extra_info",
             "get_extra_info($self, /, name, default=None)\n--\n\n"
             "Return what is known of the connection: socket, sockname,\n"
             "peername and what the maker of the transport added."),
-        make_method<by_name<Object, write, k_write>>(
-            "write",
-            "write($self, /, data)\n--\n\n"
-            "Send bytes; never blocks. Bytes that may change are copied."),
-        make_method<by_name<Object, write_lines, k_write_lines>>(
-            "writelines",
-            "writelines($self, /, list_of_data)\n--\n\n"
-            "Send the bytes of an iterable, in order."),
         make_method<write_eof>("write_eof",
                                "write_eof($self, /)\n--\n\n"
                                "Close our side for writing once all is sent."),
