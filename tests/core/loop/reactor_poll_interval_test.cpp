@@ -93,9 +93,8 @@ TEST_CASE("when the interval has passed, the kernel is asked") {
     const TimePoint begin = Clock::now();
     chain.run();
     CHECK(Clock::now() - begin >= 50ms);
-    CHECK(probe.calls >= 1);
-    CHECK(reactor.statistics().waits == 1 + static_cast<std::uint64_t>(probe.calls));
-    CHECK(reactor.statistics().waits < static_cast<std::uint64_t>(chain.steps));
+    CHECK(probe.calls == 1);
+    CHECK(reactor.statistics().waits == 2);
 }
 
 TEST_CASE("items that take long have the clock read in every turn") {

@@ -46,7 +46,7 @@ TEST_CASE("time is either waiting or running, and nothing is counted twice") {
     reactor.run_turn(Timeout::forever());
     const Duration whole = Clock::now() - begin;
     const ReactorStatistics statistics = reactor.statistics();
-    CHECK(nanoseconds(statistics.waiting) > 0ms);
+    CHECK(nanoseconds(statistics.waiting) > 5ms);
     CHECK(nanoseconds(statistics.running) >= 5ms);
     CHECK(nanoseconds(statistics.waiting + statistics.running) <= whole);
     CHECK(statistics.stretches.sum == statistics.running);
