@@ -21,10 +21,14 @@ inline Ref or_none(PyObject* object) noexcept {
 
 /// What inspect.getcoroutinestate() says of a coroutine; `cr_state`, since Python 3.15.
 inline Ref as_coroutine_state(bool is_created, bool is_running, bool is_suspended) noexcept {
-    const char* const state = is_created     ? "CORO_CREATED"
-                              : is_running   ? "CORO_RUNNING"
-                              : is_suspended ? "CORO_SUSPENDED"
-                                             : "CORO_CLOSED";
+    const char* state = "CORO_CLOSED";
+    if (is_created) {
+        state = "CORO_CREATED";
+    } else if (is_running) {
+        state = "CORO_RUNNING";
+    } else if (is_suspended) {
+        state = "CORO_SUSPENDED";
+    }
     return Ref::steal(PyUnicode_FromString(state));
 }
 
