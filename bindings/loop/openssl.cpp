@@ -36,6 +36,9 @@ constexpr Py_ssize_t k_most_socket = sizeof(SslSocketLayout) + 16 * sizeof(void*
 /// SSL_set0_rbio() and the functions of BIO_METHOD are there from 1.1.0 on, TLS 1.3 from 1.1.1.
 constexpr unsigned long k_oldest = 0x10101000UL;
 
+/// Whose records are enciphered by one object for each set of keys.
+constexpr unsigned long k_with_record_layers = 0x30200000UL;
+
 constexpr int k_source_sink = 0x0400;  ///< BIO_TYPE_SOURCE_SINK
 
 template <class Function>
@@ -48,7 +51,8 @@ bool find_function(void* library, const char* name, Function& place) noexcept {
 
 bool find_functions(void* library, OpenSslFunctions& functions) noexcept {
     return PYEPOLL_FIND(SSL_read_ex) && PYEPOLL_FIND(SSL_write_ex) && PYEPOLL_FIND(SSL_get_error) &&
-           PYEPOLL_FIND(SSL_pending) && PYEPOLL_FIND(SSL_get_rbio) && PYEPOLL_FIND(SSL_get_wbio) &&
+           PYEPOLL_FIND(SSL_pending) && PYEPOLL_FIND(SSL_get_key_update_type) &&
+           PYEPOLL_FIND(SSL_get_rbio) && PYEPOLL_FIND(SSL_get_wbio) &&
            PYEPOLL_FIND(SSL_set0_rbio) && PYEPOLL_FIND(SSL_set0_wbio) &&
            PYEPOLL_FIND(BIO_meth_new) && PYEPOLL_FIND(BIO_meth_free) &&
            PYEPOLL_FIND(BIO_meth_set_read) && PYEPOLL_FIND(BIO_meth_set_write) &&
@@ -138,6 +142,10 @@ OpenSsl::~OpenSsl() {
     if (library_ != nullptr) {
         (void)::dlclose(library_);
     }
+}
+
+bool OpenSsl::hands_over_new_keys() const noexcept {
+    return functions_.OpenSSL_version_num() >= k_with_record_layers;
 }
 
 ReachedSsl OpenSsl::reach(PyObject* ssl_socket, PyObject* incoming,

@@ -22,6 +22,7 @@ struct OpenSslFunctions {
     int (*SSL_write_ex)(Ssl*, const void*, std::size_t, std::size_t*);
     int (*SSL_get_error)(const Ssl*, int);
     int (*SSL_pending)(const Ssl*);
+    int (*SSL_get_key_update_type)(const Ssl*);
     Bio* (*SSL_get_rbio)(const Ssl*);
     Bio* (*SSL_get_wbio)(const Ssl*);
     void (*SSL_set0_rbio)(Ssl*, Bio*);
@@ -52,6 +53,9 @@ inline constexpr int k_want_write = 3;
 inline constexpr int k_zero_return = 6;
 }  // namespace ssl_error
 
+/// What SSL_get_key_update_type() answers when no KeyUpdate is due.
+inline constexpr int k_no_key_update = -1;
+
 /// Which SSL belongs to an ssl.SSLObject, and the BIOs that it was made with.
 struct ReachedSsl {
     Ssl* ssl = nullptr;  ///< null: it could not be reached
@@ -74,6 +78,9 @@ class OpenSsl {
 
     [[nodiscard]] const OpenSslFunctions& functions() const noexcept { return functions_; }
     [[nodiscard]] const BioMethod* bio_method() const noexcept { return bio_method_; }
+
+    /// With the kernel's TLS: a BIO that has been given keys is given those that follow them, too.
+    [[nodiscard]] bool hands_over_new_keys() const noexcept;
 
     /// The SSL inside `ssl_socket`, the `_sslobj` of an ssl.SSLObject that was just made with the
     /// ssl.MemoryBIO objects `incoming` and `outgoing`. All three are looked into only if their

@@ -79,6 +79,12 @@ class SocketTransport final : public LiveTransport, private StreamHandler {
     /// For a protocol below which this transport is: sends `bytes` now, and keeps a copy of what
     /// the kernel does not take.
     [[nodiscard]] bool send(std::span<const std::byte> bytes);
+    /// Likewise, a record of the kernel's TLS. Answers how many of its bytes the kernel took; when
+    /// it is less than all the protocol is paused, and to be resumed.
+    [[nodiscard]] std::size_t send_record(std::uint8_t type, std::span<const std::byte> bytes);
+    /// Likewise, `bytes` if all that was written is sent. Answers how many bytes the kernel took,
+    /// and calls nobody: does not need the GIL.
+    [[nodiscard]] std::size_t try_send(std::span<const std::byte> bytes) noexcept;
     [[nodiscard]] bool close();
     /// `exception` is what connection_lost() gets, or None.
     [[nodiscard]] bool abort(PyObject* exception);
@@ -167,6 +173,7 @@ class SocketTransport final : public LiveTransport, private StreamHandler {
     void queue_copy(std::span<const std::byte> bytes);
     [[nodiscard]] bool note_written();
     [[nodiscard]] bool maybe_pause_protocol() noexcept;
+    [[nodiscard]] bool pause_protocol() noexcept;
     void maybe_resume_protocol() noexcept;
     void update_water_marks() noexcept;
     void settle_empty_waiter(PyObject* exception) noexcept;

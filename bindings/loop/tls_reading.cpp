@@ -188,6 +188,10 @@ bool TlsTransport::call_eof_received() {
 /// it: a connection that has failed does not read any more, and tells why again.
 bool TlsTransport::raise_ssl_error() noexcept {
     const TlsState& names = loop_.state().tls;
+    if (session_.lacks_new_keys()) {
+        (void)error(names.error.get(), "new keys are due, which the kernel's TLS does not take");
+        return false;
+    }
     const Ref one = Ref::steal(PyLong_FromLong(1));
     is_calling_ssl_ = true;
     const Ref read = one ? call_method(names.read, ssl_socket_.get(), one.get()) : Ref{};
@@ -210,8 +214,8 @@ void TlsTransport::control_reading() noexcept {
         return;
     }
     const std::size_t size = session_.unread();
-    const bool is_flooded =
-        state_ == State::wrapped && lower()->stream()->unsent() >= k_most_answers;
+    const bool is_flooded = state_ == State::wrapped &&
+                            (is_record_waiting() || lower()->stream()->unsent() >= k_most_answers);
     if (!is_lower_read_paused_ && (is_flooded || (size != 0 && size >= read_limits_.high))) {
         is_lower_read_paused_ = true;
         lower()->pause_reading();

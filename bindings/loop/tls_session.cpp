@@ -19,6 +19,16 @@ constexpr int k_flags_all = 0x0F;           // BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_
 constexpr int k_control_pending = 10;       // BIO_CTRL_PENDING
 constexpr int k_control_flush = 11;         // BIO_CTRL_FLUSH
 
+// By these OpenSSL asks the BIO of a socket for the kernel's TLS, where the SSLContext has
+// OP_ENABLE_KTLS. <openssl/bio.h> has the numbers, since 3.0.
+constexpr int k_control_set_ktls = 72;         // BIO_CTRL_SET_KTLS: the keys
+constexpr int k_control_get_ktls_send = 73;    // BIO_CTRL_GET_KTLS_SEND
+constexpr int k_control_set_record_type = 74;  // BIO_CTRL_SET_KTLS_TX_SEND_CTRL_MSG
+
+// Of the TLS protocol.
+constexpr std::uint8_t k_handshake = 22;
+constexpr std::byte k_key_update{24};
+
 }  // namespace
 
 // ByteBlock
@@ -167,6 +177,62 @@ TlsStatus TlsSession::status_of(int result) const noexcept {
     }
 }
 
+void TlsSession::clear_outgoing() noexcept {
+    outgoing_.clear_but_keep(k_kept_block);
+    records_.clear();
+}
+
+// Others encipher
+
+TlsRecord TlsSession::first_record() const noexcept {
+    if (records_.empty()) {
+        return {k_application_data, {}};
+    }
+    const RecordHead& head = records_.front();
+    return {head.type, outgoing_.bytes().first(head.size)};
+}
+
+void TlsSession::take_record(std::size_t count) noexcept {
+    outgoing_.take(count);
+    RecordHead& head = records_.front();
+    head.size -= count;
+    if (head.size == 0) {
+        records_.pop_front();
+    }
+}
+
+/// False when it must not be sent: it announces new keys, and this OpenSSL, before 3.2, would go on
+/// as if it had handed them over.
+bool TlsSession::add_outgoing(std::span<const std::byte> bytes) {
+    if (is_offloaded_) {
+        const std::uint8_t type = std::exchange(record_type_, k_application_data);
+        const bool announces_keys = type == k_handshake && bytes.front() == k_key_update;
+        if (announces_keys && !library_.hands_over_new_keys()) {
+            lacks_new_keys_ = true;
+            return false;
+        }
+        records_.push_back({type, bytes.size()});
+    }
+    outgoing_.append(bytes);
+    return true;
+}
+
+bool TlsSession::answer_key_update() noexcept {
+    const OpenSslFunctions& openssl = library_.functions();
+    if (is_attached() && openssl.SSL_get_key_update_type(reached_.ssl) != k_no_key_update) {
+        std::size_t count = 0;
+        (void)openssl.SSL_write_ex(reached_.ssl, &count, 0, &count);  // which sends no data
+    }
+    return !lacks_new_keys_;
+}
+
+bool TlsSession::start_offload(const std::byte* keys) noexcept {
+    const bool is_taken = keys != nullptr && offload_.take_keys(keys);
+    lacks_new_keys_ = is_offloaded_ && !is_taken;
+    is_offloaded_ = is_offloaded_ || is_taken;
+    return is_taken;
+}
+
 // The BIO. OpenSSL's C code calls these: nothing may be thrown. They get a BIO and nothing else,
 // and what leads from it to the session is a function of OpenSSL, too: its address is the one thing
 // that all interpreters of the process share, as they share the library.
@@ -200,19 +266,25 @@ int TlsSession::on_bio_write(Bio* bio, const char* data, int size) noexcept {
     TlsSession& self = of(bio);
     self.library_.functions().BIO_clear_flags(bio, k_flags_all);
     try {
-        self.outgoing_.append(
-            {reinterpret_cast<const std::byte*>(data), static_cast<std::size_t>(size)});
-        return size;
+        const std::span bytes{reinterpret_cast<const std::byte*>(data),
+                              static_cast<std::size_t>(size)};
+        return bytes.empty() || self.add_outgoing(bytes) ? size : -1;
     } catch (...) {
         return -1;
     }
 }
 
-long TlsSession::on_bio_control(Bio* bio, int command, long /*number*/,
-                                void* /*pointer*/) noexcept {
+long TlsSession::on_bio_control(Bio* bio, int command, long number, void* pointer) noexcept {
     switch (command) {
         case k_control_flush: return 1;
         case k_control_pending: return static_cast<long>(of(bio).unread());
+        case k_control_set_ktls:  // `number`: whether for sending
+            return number != 0 && of(bio).start_offload(static_cast<const std::byte*>(pointer)) ? 1
+                                                                                                : 0;
+        case k_control_get_ktls_send: return of(bio).is_offloaded_ ? 1 : 0;
+        case k_control_set_record_type:
+            of(bio).record_type_ = static_cast<std::uint8_t>(number);
+            return 0;
         default: return 0;
     }
 }

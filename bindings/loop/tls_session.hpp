@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 
@@ -46,6 +48,24 @@ struct TlsResult {
     std::size_t count;
 };
 
+/// Who can have what is sent enciphered elsewhere, as by the kernel.
+class TlsOffload {
+  public:
+    /// `keys` are those of all that is sent from now on, a struct of <linux/tls.h>. True when they
+    /// are used, and what was made before has been sent: from then on outgoing() is plain text, one
+    /// record after the other. Called inside OpenSSL, maybe without the GIL.
+    [[nodiscard]] virtual bool take_keys(const std::byte* keys) noexcept = 0;
+
+  protected:
+    ~TlsOffload() = default;
+};
+
+/// A record to be sent, of plain text: see <openssl/ssl3.h>, SSL3_RT_….
+struct TlsRecord {
+    std::uint8_t type;
+    std::span<const std::byte> bytes;
+};
+
 /// One TLS connection between two runs of bytes: what arrived, and what is to be sent.
 ///
 /// It borrows the SSL of an ssl.SSLObject, from attach() to detach(), and puts a BIO of its own
@@ -55,7 +75,8 @@ struct TlsResult {
 /// sockets; one thread.
 class TlsSession {
   public:
-    explicit TlsSession(const OpenSsl& library) noexcept : library_(library) {}
+    TlsSession(const OpenSsl& library, TlsOffload& offload) noexcept
+        : library_(library), offload_(offload) {}
     TlsSession(const TlsSession&) = delete;
     TlsSession& operator=(const TlsSession&) = delete;
     ~TlsSession() { detach(); }
@@ -95,7 +116,21 @@ class TlsSession {
     /// std::bad_alloc.
     void expect_outgoing(std::size_t count) { outgoing_.reserve(count); }
     [[nodiscard]] std::span<const std::byte> outgoing() const noexcept { return outgoing_.bytes(); }
-    void clear_outgoing() noexcept { outgoing_.clear_but_keep(k_kept_block); }
+    void clear_outgoing() noexcept;
+    /// The first `count` bytes of outgoing() are sent.
+    void take_outgoing(std::size_t count) noexcept { outgoing_.take(count); }
+
+    // What is to be sent, when others encipher: application data pass by, and the rest is records.
+
+    [[nodiscard]] bool is_offloaded() const noexcept { return is_offloaded_; }
+    /// The first of the records; one without bytes when there is none.
+    [[nodiscard]] TlsRecord first_record() const noexcept;
+    void take_record(std::size_t count) noexcept;
+    /// Before application data pass by: makes the KeyUpdate that the peer has asked for. False when
+    /// the connection has failed by that.
+    [[nodiscard]] bool answer_key_update() noexcept;
+    /// The connection has failed as it needed new keys, and they were not taken.
+    [[nodiscard]] bool lacks_new_keys() const noexcept { return lacks_new_keys_; }
 
     // The BIO's functions, and where they find theirs.
     static void use_library(const OpenSslFunctions& functions) noexcept;
@@ -106,16 +141,29 @@ class TlsSession {
   private:
     /// For small messages. OpenSSL itself has some 40 KiB for a connection.
     static constexpr std::size_t k_kept_block = 2 * 1024;
+    static constexpr std::uint8_t k_application_data = 23;
 
     [[nodiscard]] static TlsSession& of(Bio* bio) noexcept;
     [[nodiscard]] TlsStatus status_of(int result) const noexcept;
     [[nodiscard]] std::size_t take_arrived(std::span<std::byte> room) noexcept;
+    [[nodiscard]] bool add_outgoing(std::span<const std::byte> bytes);
+    [[nodiscard]] bool start_offload(const std::byte* keys) noexcept;
+
+    struct RecordHead {
+        std::uint8_t type;
+        std::size_t size;
+    };
 
     const OpenSsl& library_;
+    TlsOffload& offload_;
     ReachedSsl reached_;
     ByteBlock kept_;
     std::span<const std::byte> fresh_;  ///< behind kept_
     ByteBlock outgoing_;
+    std::deque<RecordHead> records_;  ///< that outgoing_ is made of, while is_offloaded_
+    std::uint8_t record_type_ = k_application_data;  ///< of the next one
+    bool is_offloaded_ = false;
+    bool lacks_new_keys_ = false;
 };
 
 }  // namespace epoll::python

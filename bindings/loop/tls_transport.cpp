@@ -26,7 +26,7 @@ TlsTransport::TlsTransport(Loop& loop, PyObject* self) noexcept
     : loop_(loop),
       self_(self),
       loop_object_(Ref::borrow(loop.self())),
-      session_(*loop.state().tls.library),
+      session_(*loop.state().tls.library, *this),
       write_limits_{k_write_high, k_write_high / 4},
       read_limits_{k_read_high, k_read_high / 4} {}
 
@@ -210,7 +210,7 @@ bool TlsTransport::do_flush() {
     if (!do_read()) {
         return false;
     }
-    if (state_ != State::flushing || is_calling_ssl_) {
+    if (state_ != State::flushing || is_calling_ssl_ || is_sending_file_) {
         return true;
     }
     if (!flush(true)) {
@@ -254,7 +254,8 @@ void TlsTransport::end_shutdown() noexcept {
 }
 
 void TlsTransport::on_close_due() noexcept {
-    if (!is_over() && !lower()->close()) {
+    is_close_held_ = is_record_waiting();
+    if (!is_over() && !is_close_held_ && !lower()->close()) {
         leave_callback("Exception in callback close()");
     }
 }
@@ -306,6 +307,9 @@ int TlsTransport::on_eof() {
         }
         is_done = do_flush();
     } else if (is_done && state_ == State::flushing) {
+        if (is_sending_file_) {
+            return 1;
+        }
         is_done = flush(true);
         if (is_done && state_ == State::flushing) {
             state_ = State::shutting_down;

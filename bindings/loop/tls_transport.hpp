@@ -43,7 +43,7 @@ struct TlsParts {
 ///
 /// What is different for a program: get_write_buffer_size() counts all that the kernel has not
 /// taken; a peer whose handshake we refuse is told so by an alert.
-class TlsTransport final : public NativeProtocol {
+class TlsTransport final : public NativeProtocol, private TlsOffload {
   public:
     // asyncio's constants FLOW_CONTROL_HIGH_WATER_SSL_WRITE and _READ, in bytes.
     static constexpr std::size_t k_write_high = 512 * 1024;
@@ -93,6 +93,14 @@ class TlsTransport final : public NativeProtocol {
     [[nodiscard]] bool is_closing() const noexcept;
     [[nodiscard]] bool is_reading() const noexcept { return !is_reading_paused_; }
     [[nodiscard]] bool is_protocol_paused() const noexcept { return is_writing_paused_; }
+
+    // For sendfile(2), when the kernel enciphers: as those of SocketTransport.
+
+    [[nodiscard]] bool can_send_files() const noexcept;
+    [[nodiscard]] Ref make_empty_waiter();
+    void reset_empty_waiter();
+    /// The socket object; None after the end.
+    [[nodiscard]] Ref socket();
 
     /// get_extra_info(name): empty without an exception when there is no such name.
     [[nodiscard]] Ref extra_info(PyObject* name);
@@ -158,6 +166,11 @@ class TlsTransport final : public NativeProtocol {
     void on_flush_due() noexcept;
     void share_limits();
 
+    // tls_offload.cpp
+    [[nodiscard]] bool take_keys(const std::byte* keys) noexcept override;
+    [[nodiscard]] bool send_records();
+    [[nodiscard]] bool is_record_waiting() const noexcept;
+
     [[nodiscard]] SocketTransport* lower() const noexcept;
     [[nodiscard]] bool is_over() const noexcept;
     void leave_callback(const char* message) noexcept;
@@ -186,6 +199,8 @@ class TlsTransport final : public NativeProtocol {
     bool is_given_up_ = false;        ///< close() was called again: see forget_session()
     bool has_ended_ = false;          ///< the socket has
     bool is_shaken_ = false;          ///< the handshake was done
+    bool is_close_held_ = false;      ///< until close_notify is sent
+    bool is_sending_file_ = false;    ///< past us, by sendfile(2)
     bool is_receiving_ = false;       ///< on_data() runs: it flushes
     bool is_calling_ssl_ = false;     ///< OpenSSL runs, and may call Python code
     bool is_reading_paused_ = false;  ///< by the program

@@ -67,6 +67,18 @@ Ref ssl_protocol(Object& self) { return Ref::borrow(reinterpret_cast<PyObject*>(
 Ref is_reading_paused(Object& self) { return as_bool(!self.transport.is_reading()); }
 Ref ssl_context(Object& self) { return or_none(self.transport.ssl_context()); }
 
+Ref sendfile_compatible(Object& self) {
+    return sendfile_mode(self.transport.can_send_files() ? "TRY_NATIVE" : "FALLBACK");
+}
+
+Ref socket(Object& self) { return self.transport.socket(); }
+Ref make_empty_waiter(Object& self) { return self.transport.make_empty_waiter(); }
+
+Ref reset_empty_waiter(Object& self) {
+    self.transport.reset_empty_waiter();
+    return Ref::none();
+}
+
 constexpr const char* k_class_text =
     "The transport of a TLS connection, as asyncio.Transport describes it.\n"
     "\n"
@@ -85,8 +97,9 @@ std::array methods = join(
             "get_extra_info",
             "get_extra_info($self, /, name, default=None)\n--\n\n"
             "Return what is known of the connection: sslcontext, after the\n"
-            "handshake ssl_object, peercert, cipher, compression, and what\n"
-            "the transport below knows."),
+            "handshake ssl_object, peercert, cipher, compression, ktls_send\n"
+            "(whether the kernel enciphers), and what the transport below\n"
+            "knows."),
         make_method<write_eof>("write_eof",
                                "write_eof($self, /)\n--\n\nRaise NotImplementedError."),
         make_method<can_write_eof>("can_write_eof", "can_write_eof($self, /)\n--\n\nReturn False."),
@@ -120,6 +133,13 @@ std::array methods = join(
         make_method<resume_writing>("resume_writing",
                                     "resume_writing($self, /)\n--\n\n"
                                     "Encipher again."),
+        make_method<make_empty_waiter>(
+            "_make_empty_waiter",
+            "_make_empty_waiter($self, /)\n--\n\n"
+            "Return a future that is done when nothing is unsent; nothing can be\n"
+            "written meanwhile. RuntimeError unless the kernel enciphers."),
+        make_method<reset_empty_waiter>("_reset_empty_waiter",
+                                        "_reset_empty_waiter($self, /)\n--\n\nLet writing go on."),
         make_method<give>("_give",
                           "_give($self, data, /)\n--\n\n"
                           "Take what had arrived before this was the protocol."),
@@ -132,6 +152,10 @@ std::array methods = join(
 PyGetSetDef properties[] = {
     make_property<&Common::loop>("_loop", "The event loop."),
     make_property<&Common::get_protocol>("_protocol", "The protocol; None after the end."),
+    make_property<socket>("_sock", "The socket object; None after the end."),
+    make_property<sendfile_compatible>("_sendfile_compatible",
+                                       "Whether sendfile() may go past this transport: when the "
+                                       "kernel enciphers."),
     make_property<ssl_protocol>("_ssl_protocol", "The same object: it is both."),
     make_property<ssl_context>("_sslcontext", "The SSLContext, as asyncio's protocol has it."),
     make_property<is_reading_paused>("_app_reading_paused", "pause_reading() was called last."),
@@ -167,6 +191,8 @@ Ref TlsTransport::extra_info(PyObject* name) {
         value = call_method(names.cipher, ssl_object_.get());
     } else if (is_shaken_ && is_named(name, "compression")) {
         value = call_method(names.compression, ssl_object_.get());
+    } else if (is_shaken_ && is_named(name, "ktls_send")) {
+        value = as_bool(session_.is_offloaded());
     } else {
         return transport_ ? lower()->extra_info(name) : Ref{};
     }
@@ -229,7 +255,7 @@ bool add_tls_transport_type(PyObject* module, LoopState& state) {
     type = make_transport_type<Object>(
         module, {"epoll._loop.SSLTransport", k_class_text, methods.data(), properties, nullptr},
         transport_base("_FlowControlMixin", Object::k_hidden_slots));
-    return type && allow_upgrades(type.get(), "FALLBACK");
+    return type && allow_start_tls(type.get());
 }
 
 }  // namespace epoll::python

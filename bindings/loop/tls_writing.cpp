@@ -89,6 +89,10 @@ bool TlsTransport::write(PyObject* data) {
         }
         return false;
     }
+    if (is_sending_file_) {
+        (void)error(PyExc_RuntimeError, "unable to write; sendfile is in progress");
+        return false;
+    }
     BytesView view;
     if (!view.open(data)) {
         return false;
@@ -140,6 +144,21 @@ bool TlsTransport::flush(bool whatever_is_blocked) {
 bool TlsTransport::encipher(bool whatever_is_blocked) {
     RecordRoom room;
     while (!backlog_.is_empty() && (whatever_is_blocked || !is_lower_paused_)) {
+        if (session_.is_offloaded()) {
+            is_calling_ssl_ = true;
+            const bool has_keys = session_.answer_key_update();
+            is_calling_ssl_ = false;
+            if (!has_keys) {
+                return raise_ssl_error();
+            }
+            const std::span<const std::byte> piece = next_piece(backlog_, room);
+            const std::size_t count = std::min(piece.size(), k_batch);
+            if (!lower()->send(piece.first(count))) {
+                return false;
+            }
+            backlog_.consume(count);
+            continue;
+        }
         if (session_.outgoing().empty()) {
             const std::size_t expected = std::min(backlog_.size(), k_batch);
             session_.expect_outgoing(expected + (1 + expected / k_record) * k_overhead);
@@ -164,6 +183,9 @@ bool TlsTransport::encipher(bool whatever_is_blocked) {
 bool TlsTransport::send_outgoing() {
     if (session_.outgoing().empty()) {
         return true;
+    }
+    if (session_.is_offloaded()) {
+        return send_records();
     }
     const bool is_done = is_over() || lower()->send(session_.outgoing());
     session_.clear_outgoing();
@@ -231,8 +253,12 @@ bool TlsTransport::on_pause_writing() {
 
 bool TlsTransport::on_resume_writing() {
     is_lower_paused_ = false;
-    const bool is_done =
-        state_ != State::wrapped || flush(false) || catch_fatal("Fatal error on SSL protocol");
+    bool is_done = send_outgoing();
+    if (is_close_held_ && !close_due_.is_scheduled()) {
+        loop_.reactor().defer(close_due_);
+    }
+    is_done = is_done && (state_ != State::wrapped || flush(false) ||
+                          catch_fatal("Fatal error on SSL protocol"));
     control_reading();
     return is_done && control_writing();
 }

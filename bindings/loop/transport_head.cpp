@@ -76,13 +76,15 @@ Ref transport_base(const char* name, std::size_t hidden_slots) noexcept {
     return base && has_expected_layout(base.get(), hidden_slots) ? std::move(base) : Ref{};
 }
 
-bool allow_upgrades(PyObject* type, const char* sendfile_mode) noexcept {
+bool allow_start_tls(PyObject* type) noexcept {
+    return PyObject_SetAttrString(type, "_start_tls_compatible", Py_True) == 0;
+}
+
+Ref sendfile_mode(const char* name) noexcept {
     const Ref constants = Ref::steal(PyImport_ImportModule("asyncio.constants"));
     const Ref modes =
         constants ? Ref::steal(PyObject_GetAttrString(constants.get(), "_SendfileMode")) : Ref{};
-    const Ref mode = modes ? Ref::steal(PyObject_GetAttrString(modes.get(), sendfile_mode)) : Ref{};
-    return mode && PyObject_SetAttrString(type, "_sendfile_compatible", mode.get()) == 0 &&
-           PyObject_SetAttrString(type, "_start_tls_compatible", Py_True) == 0;
+    return modes ? Ref::steal(PyObject_GetAttrString(modes.get(), name)) : Ref{};
 }
 
 PyGetSetDef attributes_property() noexcept {

@@ -31,9 +31,11 @@ struct TransportHead {
 /// asyncio's class is another one.
 [[nodiscard]] Ref transport_base(const char* name, std::size_t hidden_slots) noexcept;
 
-/// Sets what start_tls() and sendfile() ask a type of transports for; `sendfile_mode` names the
-/// member of asyncio's _SendfileMode that sendfile() shall find. False with an exception set.
-[[nodiscard]] bool allow_upgrades(PyObject* type, const char* sendfile_mode) noexcept;
+/// Sets what start_tls() asks a type of transports for. False with an exception set.
+[[nodiscard]] bool allow_start_tls(PyObject* type) noexcept;
+
+/// The member of asyncio's _SendfileMode, for `_sendfile_compatible`. Empty with an exception set.
+[[nodiscard]] Ref sendfile_mode(const char* name) noexcept;
 
 /// The __dict__, for a type's table.
 [[nodiscard]] PyGetSetDef attributes_property() noexcept;

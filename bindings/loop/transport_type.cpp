@@ -119,7 +119,9 @@ bool add_socket_transport_type(PyObject* module, LoopState& state) {
         module,
         {"epoll._loop.SocketTransport", k_class_text, methods.data(), properties, &describe},
         transport_base("_FlowControlMixin", Object::k_hidden_slots));
-    return type && allow_upgrades(type.get(), "TRY_NATIVE");
+    const Ref mode = sendfile_mode("TRY_NATIVE");
+    return type && mode && allow_start_tls(type.get()) &&
+           PyObject_SetAttrString(type.get(), "_sendfile_compatible", mode.get()) == 0;
 }
 
 }  // namespace epoll::python

@@ -168,6 +168,21 @@ bool SocketTransport::send(std::span<const std::byte> bytes) {
     return maybe_pause_protocol();
 }
 
+std::size_t SocketTransport::send_record(std::uint8_t type, std::span<const std::byte> bytes) {
+    if (!stream_) {
+        return bytes.size();
+    }
+    const std::size_t count = stream_->send_record(type, bytes);
+    if (count < bytes.size() && !is_protocol_paused_ && !pause_protocol()) {
+        report("protocol.pause_writing() failed");  // ours does not
+    }
+    return count;
+}
+
+std::size_t SocketTransport::try_send(std::span<const std::byte> bytes) noexcept {
+    return stream_ ? stream_->try_send(bytes) : 0;
+}
+
 /// All or, with an exception set, none of them.
 bool SocketTransport::queue_all(std::span<PyObject* const> items) {
     std::vector<BytesView> views(items.size());
@@ -236,9 +251,11 @@ void SocketTransport::update_water_marks() noexcept {
 /// False with KeyboardInterrupt or SystemExit set: as in asyncio, the caller raises it.
 bool SocketTransport::maybe_pause_protocol() noexcept {
     const Stream& stream = live_stream();
-    if (is_protocol_paused_ || !stream.is_writing_blocked() || stream.unsent() <= high_) {
-        return true;
-    }
+    return is_protocol_paused_ || !stream.is_writing_blocked() || stream.unsent() <= high_ ||
+           pause_protocol();
+}
+
+bool SocketTransport::pause_protocol() noexcept {
     is_protocol_paused_ = true;
     const Ref protocol = Ref::borrow(protocol_.get());
     const bool is_done =

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _ssl
 import asyncio
 import contextlib
 import ctypes
@@ -20,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.epoll.openssl import library
 from tests.epoll.tls import Peer, certificates, client_context, server_context, start_transport
 from tests.epoll.twins import Loop, Recorder, finish, turn, turn_until, unix_pair
 
@@ -116,15 +116,6 @@ def swap(records: Records, one: int, other: int) -> Records:
     return changed
 
 
-@functools.cache
-def _openssl() -> ctypes.CDLL:
-    """The library of the ssl module."""
-    openssl = ctypes.CDLL(getattr(_ssl, "__file__", None))
-    for name in ("EVP_CIPHER_CTX_new", "EVP_aes_128_gcm"):
-        getattr(openssl, name).restype = ctypes.c_void_p
-    return openssl
-
-
 class Keys:
     """Makes records that a connection of SEALED_CIPHER takes for the peer's own."""
 
@@ -149,7 +140,7 @@ class Keys:
 
 def _encipher(key: bytes, nonce: bytes, head: bytes, body: bytes) -> bytes:
     """AES-GCM of OpenSSL: the standard library has none."""
-    openssl = _openssl()
+    openssl = library()
     context = ctypes.c_void_p(openssl.EVP_CIPHER_CTX_new())
     cipher = ctypes.c_void_p(openssl.EVP_aes_128_gcm())
     result, size = ctypes.create_string_buffer(len(body) + 16), ctypes.c_int()
@@ -161,13 +152,6 @@ def _encipher(key: bytes, nonce: bytes, head: bytes, body: bytes) -> bytes:
     assert openssl.EVP_CIPHER_CTX_ctrl(context, 16, 16, tag)  # EVP_CTRL_AEAD_GET_TAG
     openssl.EVP_CIPHER_CTX_free(context)
     return result.raw[: len(body)] + tag.raw
-
-
-def ask_for_new_keys(ssl_object: ssl.SSLObject) -> None:
-    """Have the next bytes that it sends begin with a KeyUpdate that wants an answer."""
-    head = object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)  # of an _SSLSocket: then the SSL
-    connection = ctypes.c_void_p.from_address(id(ssl_object._sslobj) + head)  # type: ignore[attr-defined]
-    assert _openssl().SSL_key_update(connection, 1)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.epoll.tls import (
-    TLS_LOOPS,
+    NATIVE,
     Peer,
     client_context,
     connected,
@@ -173,7 +173,7 @@ def test_abort(tls_loop: Loop) -> None:
 
 
 def test_force_close(tls_loop: Loop) -> None:
-    if sys.version_info < (3, 13) and TLS_LOOPS["epoll"] is not type(tls_loop):
+    if sys.version_info < (3, 13) and type(tls_loop) not in NATIVE:
         pytest.skip("asyncio before 3.13 has a wrong call there")
     protocol = Recorder()
     with connected(tls_loop, protocol) as (transport, _):

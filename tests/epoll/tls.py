@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import socket
 import ssl
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from typing import Any
 
 import epoll
 from tests.epoll import twins
+from tests.epoll.openssl import enable_kernel_tls
 from tests.epoll.twins import Loop, Recorder, run, tcp_pair, turn, turn_until
 
 
@@ -24,12 +27,50 @@ class SslprotoLoop(epoll.EventLoop):
     _native_tls = False
 
 
-#: As twins.LOOPS. What our loop does for TLS has to be the same in both ways.
+class KernelTlsLoop(epoll.EventLoop):
+    """Ours, when each SSLContext has OP_ENABLE_KTLS."""
+
+    def _make_tls_transport(self, protocol: Any, ssl_object: Any, *args: Any) -> Any:  # noqa: ANN401
+        enable_kernel_tls(ssl_object)
+        return super()._make_tls_transport(protocol, ssl_object, *args)
+
+
+@functools.cache
+def has_kernel_tls() -> bool:
+    """Whether the kernel can encipher what a TCP socket sends.
+
+    It loads modules for that, of which some test themselves: no test shall wait for them.
+    """
+    for cipher, size in ((51, 40), (52, 56), (54, 56)):  # AES_GCM_128, _256, CHACHA20_POLY1305
+        ours, peer = tcp_pair()
+        with ours, peer:
+            try:
+                ours.setsockopt(socket.IPPROTO_TCP, 31, b"tls")  # TCP_ULP
+                keys = struct.pack("HH", 0x0303, cipher)
+                ours.setsockopt(282, 1, keys.ljust(size, b"\0"))  # SOL_TLS, TLS_TX
+            except FileNotFoundError:
+                return False
+    return True
+
+
+def refuses_new_keys(loop: Loop) -> bool:
+    """Whether a peer who asks for new keys ends the connection."""
+    release = tuple(map(int, os.uname().release.split(".")[:2]))
+    takes_them = release >= (6, 14) and ssl.OPENSSL_VERSION_INFO >= (3, 2)
+    return type(loop) is KernelTlsLoop and not takes_them
+
+
+#: As twins.LOOPS. What our loop does for TLS has to be the same in all ways.
 TLS_LOOPS: dict[str, Callable[[], Loop]] = {
     "asyncio": asyncio.SelectorEventLoop,
     "epoll": epoll.EventLoop,
     "epoll-sslproto": SslprotoLoop,
 }
+if has_kernel_tls():
+    TLS_LOOPS["epoll-ktls"] = KernelTlsLoop
+
+#: Those of TLS_LOOPS that write by OpenSSL and not by asyncio's sslproto.
+NATIVE = (epoll.EventLoop, KernelTlsLoop)
 
 HOST = "127.0.0.1"
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include <epoll/base/io_result.hpp>
+#include <epoll/net/kernel_tls.hpp>
 
 // Level-triggered: a read that did not fill its buffer returns to the loop, because if more has
 // come since, epoll says so again. One recv per message, no second one that only hears EAGAIN.
@@ -115,6 +116,11 @@ void Stream::note_queued() noexcept {
     }
 }
 
+void Stream::note_sent(std::size_t count) noexcept {
+    bytes_out_ += count;
+    reactor().traffic().bytes_sent.add(count);
+}
+
 void Stream::note_full() noexcept {
     want(Events::writable);
     is_over_high_ = is_over_high_ || unsent_.size() > marks_.high;
@@ -127,6 +133,36 @@ void Stream::flush() {
     } else {
         unsent_.own_borrowed();
     }
+}
+
+std::size_t Stream::try_send(std::span<const std::byte> bytes) noexcept {
+    if (!takes_writes() || !unsent_.is_empty() || is_writing_blocked()) {
+        return 0;
+    }
+    iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
+    const IoResult result = send(socket_.get(), {&part, 1});
+    note_sent(result.size());
+    return result.size();
+}
+
+std::size_t Stream::send_record(std::uint8_t type, std::span<const std::byte> bytes) {
+    if (!is_open()) {
+        return bytes.size();
+    }
+    IoResult result{0, EAGAIN};
+    if (!is_writing_blocked()) {
+        result = send_tls_record(socket_.get(), type, bytes);
+    }
+    if (!result.ok() && !result.would_block()) {
+        abort(result.error);
+        return bytes.size();
+    }
+    note_sent(result.size());
+    if (result.size() < bytes.size()) {
+        note_full();
+        is_over_high_ = true;
+    }
+    return result.size();
 }
 
 void Stream::set_water_marks(WaterMarks marks) noexcept {
@@ -248,8 +284,7 @@ void Stream::send_queued() {
             abort(result.error);
             return;
         }
-        bytes_out_ += result.size();
-        reactor().traffic().bytes_sent.add(result.size());
+        note_sent(result.size());
         is_releasing_ = true;
         unsent_.consume(result.size());
         is_releasing_ = false;

@@ -98,6 +98,15 @@ class Stream final : private Source {
     /// the socket has room. Inside the release of OwnedBytes nothing is sent: that goes on outside.
     void flush();
 
+    /// Sends what the kernel takes at once, if nothing is queued; the rest stays the caller's.
+    /// Answers how many bytes it took: 0 also when it failed, which the next write will hear.
+    [[nodiscard]] std::size_t try_send(std::span<const std::byte> bytes) noexcept;
+
+    /// Sends a record of the kernel's TLS, see send_tls_record(), ahead of all that is queued, and
+    /// answers how many of its bytes were taken. Less than all: the socket is full, and
+    /// on_drained() tells when it is worth another try. At the end all are taken, and go nowhere.
+    [[nodiscard]] std::size_t send_record(std::uint8_t type, std::span<const std::byte> bytes);
+
     /// Takes effect at once: the stream is over high water if the socket is full and more than
     /// `marks.high` is queued. If it was already, it stays so until on_drained(), which comes when
     /// the kernel next takes bytes and no more than `marks.low` is left. Both 0: over as soon as
@@ -155,6 +164,7 @@ class Stream final : private Source {
     int finish_if_sent() noexcept;
     void end(int error) noexcept;
     void note_queued() noexcept;
+    void note_sent(std::size_t count) noexcept;
     void note_full() noexcept;
     void let_go() noexcept;
 
