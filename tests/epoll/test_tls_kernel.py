@@ -232,7 +232,7 @@ def test_a_peer_that_goes_on_wanting_new_keys(loop: Loop, server_side: bool) -> 
         assert protocol.events[-1] == ("lost", "SSLError")
 
 
-# sendfile()
+# Files
 
 
 def test_sendfile(loop: Loop, file: Any) -> None:  # noqa: ANN401
