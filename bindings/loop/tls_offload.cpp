@@ -46,7 +46,7 @@ bool TlsTransport::send_records() {
             session_.clear_outgoing();
             return true;
         }
-        if (state_ == State::shutting_down && lower()->stream()->unsent() != 0) {
+        if (state_ == State::shutting_down && lower()->write_buffer_size() != 0) {
             return lower()->set_write_limits({0, 0});  // to be told when it is the next
         }
         const std::size_t count = lower()->send_record(record.type, record.bytes);

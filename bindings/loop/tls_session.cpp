@@ -168,6 +168,10 @@ TlsResult TlsSession::write(std::span<const std::byte> bytes) noexcept {
 }
 
 TlsStatus TlsSession::status_of(int result) const noexcept {
+    if (lacks_new_keys_) {  // that is known, and need not be told by the error queue
+        library_.functions().ERR_clear_error();
+        return TlsStatus::failed;
+    }
     switch (library_.functions().SSL_get_error(reached_.ssl, result)) {
         case ssl_error::k_none:
         case ssl_error::k_want_read:
@@ -197,7 +201,7 @@ void TlsSession::take_record(std::size_t count) noexcept {
     RecordHead& head = records_.front();
     head.size -= count;
     if (head.size == 0) {
-        records_.pop_front();
+        records_.erase(records_.begin());
     }
 }
 
@@ -211,6 +215,7 @@ bool TlsSession::add_outgoing(std::span<const std::byte> bytes) {
             lacks_new_keys_ = true;
             return false;
         }
+        outgoing_.reserve(bytes.size());
         records_.push_back({type, bytes.size()});
     }
     outgoing_.append(bytes);
@@ -222,6 +227,7 @@ bool TlsSession::answer_key_update() noexcept {
     if (is_attached() && openssl.SSL_get_key_update_type(reached_.ssl) != k_no_key_update) {
         std::size_t count = 0;
         (void)openssl.SSL_write_ex(reached_.ssl, &count, 0, &count);  // which sends no data
+        openssl.ERR_clear_error();
     }
     return !lacks_new_keys_;
 }

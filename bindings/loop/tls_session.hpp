@@ -2,9 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "openssl.hpp"
 
@@ -40,7 +40,7 @@ enum class TlsStatus : unsigned char {
     done,      ///< `count` bytes were moved, at least one
     starving,  ///< more has to arrive first
     ended,     ///< the peer has sent close_notify: nothing more will come
-    failed,    ///< the connection is broken; OpenSSL's error queue says how
+    failed,    ///< the connection is broken; OpenSSL's error queue or lacks_new_keys() says how
 };
 
 struct TlsResult {
@@ -160,7 +160,7 @@ class TlsSession {
     ByteBlock kept_;
     std::span<const std::byte> fresh_;  ///< behind kept_
     ByteBlock outgoing_;
-    std::deque<RecordHead> records_;  ///< that outgoing_ is made of, while is_offloaded_
+    std::vector<RecordHead> records_;  ///< that outgoing_ is made of, while is_offloaded_
     std::uint8_t record_type_ = k_application_data;  ///< of the next one
     bool is_offloaded_ = false;
     bool lacks_new_keys_ = false;
