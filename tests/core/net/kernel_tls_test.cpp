@@ -18,6 +18,8 @@ using testing::make_unix_pair;
 namespace {
 
 constexpr std::uint8_t k_alert = 21;
+constexpr std::uint16_t k_tls_1_2 = 0x0303;
+constexpr std::uint16_t k_tls_1_3 = 0x0304;
 
 std::array<std::byte, 64> keys_of(std::uint16_t version, std::uint16_t cipher) {
     std::array<std::byte, 64> keys{};
@@ -34,7 +36,7 @@ TEST_CASE("the keys are as long as the kernel's struct for their cipher") {
         std::size_t size;
     };
     for (const auto& [cipher, size] : {Known{51, 40}, {52, 56}, {53, 40}, {54, 56}}) {
-        for (const std::uint16_t version : {0x0303, 0x0304}) {
+        for (const std::uint16_t version : {k_tls_1_2, k_tls_1_3}) {
             const auto keys = keys_of(version, cipher);
             const auto known = epoll::kernel_tls_keys(keys.data());
             CHECK(known.data() == keys.data());
