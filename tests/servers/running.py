@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 #: Seconds after which something that must happen counts as not happening.
-PATIENCE = 30.0
+PATIENCE = 30.0 * int(os.environ.get("PYEPOLL_PATIENCE", "1"))
 #: Seconds for which something that must not happen is watched.
 WINDOW = 0.2
 

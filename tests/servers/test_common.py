@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -50,6 +52,24 @@ def test_accept_that_cannot_work_raises(number: int) -> None:
     name = errno.errorcode[number]
     with FailingListener(number) as listener, pytest.raises(OSError, match=name):
         try_accept(listener)
+
+
+# While Python ends, signals have no handlers any more: one that came then killed a server that was
+# about to end with code 0.
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "BrokenPipeError", "ValueError"])
+def test_no_alarm_is_left_at_the_end(error: str) -> None:
+    program = f"""
+import signal
+from epoll.servers._common import command_line, run
+
+def serve(**options):
+    assert signal.getitimer(signal.ITIMER_REAL)[1]
+    raise {error}
+
+run(serve, command_line(None, port=0))
+raise SystemExit(signal.getitimer(signal.ITIMER_REAL) != (0, 0))
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=30).returncode == 0
 
 
 def test_shown_is_bounded_and_never_fails() -> None:

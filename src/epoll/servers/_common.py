@@ -188,5 +188,7 @@ def run(serve: Callable[..., None], parser: argparse.ArgumentParser) -> int:
     except (OSError, OverflowError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # while Python ends, an alarm would kill us
     say(f"turns: {turns}")
     return 0
