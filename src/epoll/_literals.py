@@ -34,7 +34,8 @@ def literal_infos(
     except (OSError, ValueError, OverflowError, TypeError):
         return None  # an error whose words are the resolver's
     address = (numeric, port) if own_family == socket.AF_INET else (numeric, port, 0, 0)
-    return [(own, kind, proto, name, address) for own, kind, proto, name in shapes]
+    # glibc names nothing that it was not asked to name; musl repeats what it was given.
+    return [(own, kind, proto, name and host, address) for own, kind, proto, name in shapes]
 
 
 @functools.lru_cache(maxsize=1024)

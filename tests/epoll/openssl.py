@@ -7,11 +7,26 @@ import ctypes
 import functools
 import ssl
 
+import pytest
+
+
+def is_in_reach() -> bool:
+    """Tell whether the interpreter's OpenSSL is a library, and not a hidden part of something."""
+    path = getattr(_ssl, "__file__", None)
+    return path is not None and hasattr(ctypes.CDLL(path), "SSL_read_ex")
+
+
+needs_openssl = pytest.mark.skipif(
+    not is_in_reach(), reason="the OpenSSL of this interpreter is hidden: TLS is sslproto's"
+)
+
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The OpenSSL that the ssl module runs on."""
+    """The OpenSSL that the ssl module runs on; where it is hidden, the test is skipped."""
     loaded = ctypes.CDLL(getattr(_ssl, "__file__", None))
+    if not hasattr(loaded, "SSL_read_ex"):
+        pytest.skip("the OpenSSL of this interpreter is hidden, and nothing else can do this")
     for name in ("EVP_CIPHER_CTX_new", "EVP_aes_128_gcm"):
         getattr(loaded, name).restype = ctypes.c_void_p
     loaded.SSL_set_options.restype = ctypes.c_uint64

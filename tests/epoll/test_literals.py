@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import epoll
+from epoll import _literals
 from epoll._literals import literal_infos
 
 KINDS = st.sampled_from([0, socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW])
@@ -35,6 +37,24 @@ def test_literal_infos_are_those_of_getaddrinfo(
         assert [list(map(type, info)) for info in infos] == [
             list(map(type, info)) for info in expected
         ]
+
+
+def test_a_library_that_names_the_host_names_the_one_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As musl does: each info has the host as it was given."""
+    resolve = socket.getaddrinfo
+
+    def naming(host: str, *args: Any, **kwds: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        return [(*info[:3], host, info[4]) for info in resolve(host, *args, **kwds)]
+
+    monkeypatch.setattr(_literals, "_getaddrinfo", naming)
+    monkeypatch.setattr(socket, "getaddrinfo", naming)
+    monkeypatch.setattr(_literals, "_shapes", _literals._shapes.__wrapped__)
+    for host in ("192.0.2.1", "2001:DB8::1"):
+        assert literal_infos(host, 80, 0, socket.SOCK_STREAM, 0, 0) == naming(
+            host, 80, type=socket.SOCK_STREAM
+        )
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any
 
 import epoll
 from tests.epoll import twins
-from tests.epoll.openssl import enable_kernel_tls
+from tests.epoll.openssl import enable_kernel_tls, is_in_reach
 from tests.epoll.twins import Loop, Recorder, run, tcp_pair, turn, turn_until
 
 
@@ -66,11 +66,11 @@ TLS_LOOPS: dict[str, Callable[[], Loop]] = {
     "epoll": epoll.EventLoop,
     "epoll-sslproto": SslprotoLoop,
 }
-if has_kernel_tls():
+if is_in_reach() and has_kernel_tls():
     TLS_LOOPS["epoll-ktls"] = KernelTlsLoop
 
 #: Those of TLS_LOOPS that write by OpenSSL and not by asyncio's sslproto.
-NATIVE = (epoll.EventLoop, KernelTlsLoop)
+NATIVE = (epoll.EventLoop, KernelTlsLoop) if is_in_reach() else ()
 
 HOST = "127.0.0.1"
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")

@@ -13,6 +13,7 @@ import pytest
 
 import epoll
 from epoll import _loop
+from tests.epoll.openssl import needs_openssl
 from tests.epoll.tls import connected, server_context
 from tests.epoll.twins import Recorder, turn, turn_until
 
@@ -43,6 +44,7 @@ def test_it_is_what_asyncio_expects() -> None:
         _loop.SSLTransport()
 
 
+@needs_openssl
 def test_openssl_is_reached(loop: epoll.EventLoop) -> None:
     """Where this fails the fallback works, and is all that the other tests have tested."""
     incoming, outgoing, ssl_object = bios()
@@ -70,6 +72,7 @@ def test_an_object_without_a_socket_is_an_error(loop: epoll.EventLoop) -> None:
         make(loop, object(), incoming, outgoing)
 
 
+@needs_openssl
 def test_one_that_was_never_used_goes_quietly(loop: epoll.EventLoop) -> None:
     incoming, outgoing, ssl_object = bios()
     transport = make(loop, ssl_object, incoming, outgoing)
@@ -81,6 +84,7 @@ def test_one_that_was_never_used_goes_quietly(loop: epoll.EventLoop) -> None:
         ssl_object.do_handshake()
 
 
+@needs_openssl
 def test_needs_a_socket_transport(loop: epoll.EventLoop) -> None:
     incoming, outgoing, ssl_object = bios()
     transport = make(loop, ssl_object, incoming, outgoing)
@@ -88,6 +92,7 @@ def test_needs_a_socket_transport(loop: epoll.EventLoop) -> None:
         transport.connection_made(asyncio.Transport())
 
 
+@needs_openssl
 def test_what_asyncio_calls_takes_its_argument_by_name(loop: epoll.EventLoop) -> None:
     with connected(loop, protocol := Recorder()) as (transport, peer):
         with pytest.raises(TypeError, match="SocketTransport"):
@@ -101,6 +106,7 @@ def test_what_asyncio_calls_takes_its_argument_by_name(loop: epoll.EventLoop) ->
         assert protocol.events == [("lost", "KeyError")]
 
 
+@needs_openssl
 def test_the_ssl_object_outlives_the_connection(loop: epoll.EventLoop) -> None:
     with connected(loop, Recorder()) as (transport, _):
         ssl_object = transport.get_extra_info("ssl_object")
@@ -143,6 +149,7 @@ def test_writes_in_a_callback_of_openssl_wait(loop: epoll.EventLoop) -> None:
         assert protocol.received == b"hello"
 
 
+@needs_openssl
 def test_attributes_and_weak_references(loop: epoll.EventLoop) -> None:
     with connected(loop, Recorder()) as (transport, _):
         transport.anything = 1
@@ -153,6 +160,7 @@ def test_attributes_and_weak_references(loop: epoll.EventLoop) -> None:
         assert "SSLTransport" in repr(transport)
 
 
+@needs_openssl
 def test_data_for_a_reader_that_is_gone(loop: epoll.EventLoop) -> None:
     reader = _loop.StreamReader(1000, loop)
     protocol = _loop.StreamReaderProtocol(reader, None, loop)
