@@ -182,8 +182,9 @@ TEST_CASE("without descriptors it reports once, does not spin, and serves later 
     {
         const NoMoreDescriptors scarcity;
         REQUIRE(turn_until(reactor, [&] { return !host.errors.empty(); }));
-        // It tries again every k_rest; that wakes the loop, and nothing else does.
-        CHECK(testing::turns_during(reactor, 4 * epoll::Listener::k_rest) <= 12);
+        // It tries again every k_rest; that wakes the loop, and nothing else does. Amid a rest, not
+        // at its end, the count does not hang on which of two timers is the first.
+        CHECK(testing::turns_during(reactor, 7 * epoll::Listener::k_rest / 2) <= 12);
         CHECK(host.accepted.empty());
         CHECK(host.errors == std::vector<int>{EMFILE});
         CHECK(host.listener->errors() >= 2);
