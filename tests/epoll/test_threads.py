@@ -61,6 +61,8 @@ def is_refused(port: int) -> bool:
             connect(port).close()
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:  # the listener was closed amid the connection
+            continue
     return False
 
 
