@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 import epoll
 from tests.epoll import hostile
 from tests.epoll.hostile import ALERT, CHANGE_CIPHER, DATA, HANDSHAKE, Attack, Outcome, Record, play
-from tests.epoll.openssl import ask_for_new_keys
+from tests.epoll.openssl import ask_for_new_keys, needs_openssl
 from tests.epoll.tls import (
     TLS_LOOPS,
     client_context,
@@ -192,6 +192,7 @@ def test_wish_for_another_handshake(server_side: bool, count: int) -> None:
     compare(Attack(server_side, "sealed", 2, sealed=sealed))
 
 
+@needs_openssl
 @pytest.mark.slow
 def test_answers_that_nobody_reads_are_bounded() -> None:
     """asyncio keeps all of them."""
@@ -231,6 +232,7 @@ def test_answers_that_nobody_reads_are_bounded() -> None:
         turn_until(loop, has_arrived)
 
 
+@needs_openssl
 @SIDES
 def test_flood_of_key_updates(tls_loop: Loop, server_side: bool) -> None:
     if refuses_new_keys(tls_loop):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import epoll
-from tests.epoll.openssl import ask_for_new_keys
+from tests.epoll.openssl import ask_for_new_keys, needs_openssl
 from tests.epoll.tls import (
     HOST,
     KernelTlsLoop,
@@ -37,9 +37,12 @@ from tests.epoll.twins import (
     unix_pair,
 )
 
-pytestmark = pytest.mark.skipif(
-    not has_kernel_tls(), reason="this kernel has no TLS (CONFIG_TLS, module tls)"
-)
+pytestmark = [
+    needs_openssl,
+    pytest.mark.skipif(
+        not has_kernel_tls(), reason="this kernel has no TLS (CONFIG_TLS, module tls)"
+    ),
+]
 
 SIDES = pytest.mark.parametrize("server_side", [True, False], ids=["server", "client"])
 CONTENT = bytes(range(256)) * 20_000  # 5 MB
