@@ -47,6 +47,7 @@ struct TransportMethods {
     static Ref get_write_buffer_size(Object& self) {
         return as_number(self.transport.write_buffer_size());
     }
+    static Ref socket(Object& self) { return self.transport.socket(); }
 
     static std::array<PyMethodDef, 3> protocol_methods() noexcept {
         return {make_method<&by_name<Object, set_protocol, k_set_protocol>>(
@@ -103,6 +104,18 @@ struct TransportMethods {
                     "_force_close($self, /, exc)\n--\n\nAs abort(); connection_lost() gets exc.")};
     }
 
+    /// What loop.sendfile() needs.
+    static std::array<PyMethodDef, 2> file_methods() noexcept {
+        return {make_method<&make_empty_waiter>(
+                    "_make_empty_waiter",
+                    "_make_empty_waiter($self, /)\n--\n\n"
+                    "Return a future that is done when nothing is unsent; nothing can be\n"
+                    "written meanwhile. RuntimeError when no file can be sent past it."),
+                make_method<&reset_empty_waiter>(
+                    "_reset_empty_waiter",
+                    "_reset_empty_waiter($self, /)\n--\n\nLet writing go on.")};
+    }
+
     static PyMethodDef fatal_error_method() noexcept {
         return make_method<&fatal_error>(
             "_fatal_error",
@@ -148,6 +161,10 @@ struct TransportMethods {
         static constexpr auto k_signature = limits_signature("set_write_buffer_limits");
         const auto limits = bind_limits(k_signature, arguments, Transport::k_write_high);
         return limits ? as_none(self.transport.set_write_limits(*limits)) : Ref{};
+    }
+    static Ref make_empty_waiter(Object& self) { return self.transport.make_empty_waiter(); }
+    static Ref reset_empty_waiter(Object& self) {
+        return none_after([&] { self.transport.reset_empty_waiter(); });
     }
     static Ref abort(Object& self) { return as_none(self.transport.abort(Py_None)); }
     static Ref force_close(Object& self, PyObject* exception) {

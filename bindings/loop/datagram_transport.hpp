@@ -8,6 +8,7 @@
 #include <epoll/net/address.hpp>
 #include <epoll/net/datagram.hpp>
 
+#include "../answers.hpp"
 #include "../python.hpp"
 #include "../ref.hpp"
 #include "datagram_peers.hpp"
@@ -86,7 +87,8 @@ class DatagramTransport final : public LiveTransport, private DatagramHandler {
     [[nodiscard]] PyObject* self() const noexcept override { return self_; }
     [[nodiscard]] PyObject* loop_object() const noexcept { return loop_object_.get(); }
     [[nodiscard]] PyObject* protocol() const noexcept { return protocol_.get(); }
-    [[nodiscard]] PyObject* socket() const noexcept { return socket_.get(); }
+    /// The socket object; None after the end.
+    [[nodiscard]] Ref socket() const noexcept { return or_none(socket_.get()); }
     [[nodiscard]] PyObject* address() const noexcept { return address_.get(); }
     [[nodiscard]] int fd() const noexcept { return fd_; }
     /// Null when the transport is lost or abandoned.

@@ -27,7 +27,6 @@ Ref send_to(Object& self, const CallArguments& arguments) {
     return as_none(self.transport.send(data, address != nullptr ? address : Py_None));
 }
 
-Ref socket(Object& self) { return or_none(self.transport.socket()); }
 Ref address(Object& self) { return or_none(self.transport.address()); }
 Ref extra(Object& self) { return or_none(self.extra()); }
 PyObject* describe(PyObject* object) noexcept {
@@ -79,7 +78,7 @@ std::array methods = join(
 PyGetSetDef properties[] = {
     make_property<&Common::loop>("_loop", "The event loop; None after the end."),
     make_property<&Common::get_protocol>("_protocol", "The protocol; None after the end."),
-    make_property<socket>("_sock", "The socket object; None after the end."),
+    make_property<&Common::socket>("_sock", "The socket object; None after the end."),
     make_property<&Common::descriptor>("_sock_fd", "The descriptor, also after the end."),
     make_property<address>("_address", "The only address that is sent to, or None."),
     make_property<extra>("_extra", "What get_extra_info() looks into."),

@@ -160,6 +160,7 @@ class TlsTransport final : public NativeProtocol, private TlsOffload {
     [[nodiscard]] bool note_written();
     [[nodiscard]] bool flush(bool whatever_is_blocked);
     [[nodiscard]] bool encipher(bool whatever_is_blocked);
+    [[nodiscard]] bool pass_on(std::span<const std::byte> piece);
     [[nodiscard]] bool send_outgoing();
     [[nodiscard]] bool control_writing() noexcept;
     [[nodiscard]] std::size_t unsent() const noexcept;

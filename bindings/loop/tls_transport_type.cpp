@@ -71,14 +71,6 @@ Ref sendfile_compatible(Object& self) {
     return sendfile_mode(self.transport.can_send_files() ? "TRY_NATIVE" : "FALLBACK");
 }
 
-Ref socket(Object& self) { return self.transport.socket(); }
-Ref make_empty_waiter(Object& self) { return self.transport.make_empty_waiter(); }
-
-Ref reset_empty_waiter(Object& self) {
-    self.transport.reset_empty_waiter();
-    return Ref::none();
-}
-
 constexpr const char* k_class_text =
     "The transport of a TLS connection, as asyncio.Transport describes it.\n"
     "\n"
@@ -91,7 +83,7 @@ constexpr Signature<1> k_add_to_backlog = named_argument("_test__append_write_ba
 
 std::array methods = join(
     Common::protocol_methods(), Common::reading_methods(), Common::limits_methods(),
-    Common::abort_methods(), Common::writing_methods(),
+    Common::abort_methods(), Common::writing_methods(), Common::file_methods(),
     std::array{
         make_method<&Common::get_extra_info>(
             "get_extra_info",
@@ -133,13 +125,6 @@ std::array methods = join(
         make_method<resume_writing>("resume_writing",
                                     "resume_writing($self, /)\n--\n\n"
                                     "Encipher again."),
-        make_method<make_empty_waiter>(
-            "_make_empty_waiter",
-            "_make_empty_waiter($self, /)\n--\n\n"
-            "Return a future that is done when nothing is unsent; nothing can be\n"
-            "written meanwhile. RuntimeError unless the kernel enciphers."),
-        make_method<reset_empty_waiter>("_reset_empty_waiter",
-                                        "_reset_empty_waiter($self, /)\n--\n\nLet writing go on."),
         make_method<give>("_give",
                           "_give($self, data, /)\n--\n\n"
                           "Take what had arrived before this was the protocol."),
@@ -152,7 +137,7 @@ std::array methods = join(
 PyGetSetDef properties[] = {
     make_property<&Common::loop>("_loop", "The event loop."),
     make_property<&Common::get_protocol>("_protocol", "The protocol; None after the end."),
-    make_property<socket>("_sock", "The socket object; None after the end."),
+    make_property<&Common::socket>("_sock", "The socket object; None after the end."),
     make_property<sendfile_compatible>("_sendfile_compatible",
                                        "Whether sendfile() may go past this transport: when the "
                                        "kernel enciphers."),

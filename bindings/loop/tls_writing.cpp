@@ -141,22 +141,29 @@ bool TlsTransport::flush(bool whatever_is_blocked) {
     return is_calling_ssl_ || is_over() || (encipher(whatever_is_blocked) && send_outgoing());
 }
 
+/// The next piece as it is: the kernel enciphers it.
+bool TlsTransport::pass_on(std::span<const std::byte> piece) {
+    is_calling_ssl_ = true;
+    const bool has_keys = session_.answer_key_update();
+    is_calling_ssl_ = false;
+    if (!has_keys) {
+        return raise_ssl_error();
+    }
+    const std::size_t count = std::min(piece.size(), k_batch);
+    if (!lower()->send(piece.first(count))) {
+        return false;
+    }
+    backlog_.consume(count);
+    return true;
+}
+
 bool TlsTransport::encipher(bool whatever_is_blocked) {
     RecordRoom room;
     while (!backlog_.is_empty() && (whatever_is_blocked || !is_lower_paused_)) {
         if (session_.is_offloaded()) {
-            is_calling_ssl_ = true;
-            const bool has_keys = session_.answer_key_update();
-            is_calling_ssl_ = false;
-            if (!has_keys) {
-                return raise_ssl_error();
-            }
-            const std::span<const std::byte> piece = next_piece(backlog_, room);
-            const std::size_t count = std::min(piece.size(), k_batch);
-            if (!lower()->send(piece.first(count))) {
+            if (!pass_on(next_piece(backlog_, room))) {
                 return false;
             }
-            backlog_.consume(count);
             continue;
         }
         if (session_.outgoing().empty()) {

@@ -14,15 +14,7 @@ using Common = TransportMethods<Object>;
 
 Ref write_eof(Object& self) { return as_none(self.transport.write_eof()); }
 Ref can_write_eof(Object&) { return as_bool(true); }
-Ref make_empty_waiter(Object& self) { return self.transport.make_empty_waiter(); }
-
-Ref reset_empty_waiter(Object& self) {
-    self.transport.reset_empty_waiter();
-    return Ref::none();
-}
-
 Ref server(Object& self) { return or_none(self.transport.server()); }
-Ref socket(Object& self) { return self.transport.socket(); }
 Ref extra(Object& self) { return self.transport.all_extra_info(); }
 PyObject* describe(PyObject* object) noexcept {
     const SocketTransport& self = transport_of(object);
@@ -46,13 +38,10 @@ constexpr const char* k_class_text =
     "\n"
     "What a callback writes, in however many pieces, is sent when it returns; what is written\n"
     "elsewhere, at the end of the loop's turn. Belongs to the loop's thread.";
-constexpr const char* k_empty_waiter_text =
-    "_make_empty_waiter($self, /)\n--\n\n"
-    "Return a future that is done when nothing is unsent; nothing can be written meanwhile.";
 
 std::array methods = join(
     Common::protocol_methods(), Common::reading_methods(), Common::limits_methods(),
-    Common::abort_methods(), Common::writing_methods(),
+    Common::abort_methods(), Common::writing_methods(), Common::file_methods(),
     std::array{
         make_method<&Common::get_extra_info>(
             "get_extra_info",
@@ -71,16 +60,13 @@ std::array methods = join(
             "get_write_buffer_size($self, /)\n--\n\n"
             "Return how many bytes the kernel has not taken yet."),
         Common::fatal_error_method(),
-        make_method<make_empty_waiter>("_make_empty_waiter", k_empty_waiter_text),
-        make_method<reset_empty_waiter>("_reset_empty_waiter",
-                                        "_reset_empty_waiter($self, /)\n--\n\nLet writing go on."),
     });
 
 PyGetSetDef properties[] = {
     make_property<&Common::loop>("_loop", "The event loop; None after the end."),
     make_property<&Common::get_protocol>("_protocol", "The protocol; None after the end."),
     make_property<server>("_server", "The server that accepted it, or None."),
-    make_property<socket>("_sock", "The socket object; None after the end."),
+    make_property<&Common::socket>("_sock", "The socket object; None after the end."),
     make_property<&Common::descriptor>("_sock_fd", "The descriptor, also after the end."),
     make_property<extra>("_extra", "What get_extra_info() looks into, complete."),
     make_property<&Common::is_closing>("_closing", "As is_closing()."),
