@@ -131,9 +131,9 @@ LOOP_WORK: dict[str, tuple[LoopWork, ...]] = {
     ),
     # Most of the time is OpenSSL's, the same for all: the targets are the best peer's and more.
     "loop-tls": (
-        LoopWork("TLS echo, 1 KiB, 10 connections", "tls:echo", 5_000, target=1.3),
+        LoopWork("TLS echo, 1 KiB, 10 connections", "tls:echo", 5_000, target=1.46),
         LoopWork("TLS, 16 MiB there and back (streams)", "tls:bulk", 1, target=1.2),
-        LoopWork("TLS handshakes", "tls:handshakes", 100, target=1.03),
+        LoopWork("TLS handshakes", "tls:handshakes", 100, target=1.1),
     ),
     "loop-children": (
         LoopWork("start /bin/true, wait", "children:processes", 50, target=3.5),

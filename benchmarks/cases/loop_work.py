@@ -44,8 +44,10 @@ def _subjects(
         try:
             _sample(work, loop, 0.001)
             subjects[loop] = partial(_sample, work, loop, settings.seconds)
-        except (RuntimeError, subprocess.TimeoutExpired) as reason:
+        except RuntimeError as reason:
             report.missing[f"{work.title} on {loop}"] = str(reason)
+        except subprocess.TimeoutExpired:
+            report.missing[f"{work.title} on {loop}"] = f"not done after {SAMPLE_LIMIT:g} seconds"
     return subjects
 
 

@@ -25,12 +25,19 @@ _MAKE_CERTIFICATE = (
 
 
 @functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Return the folder of the certificate. It stays: rsloop reads the files by itself, later."""
+    folder = tempfile.TemporaryDirectory()
+    subprocess.run(_MAKE_CERTIFICATE, cwd=folder.name, check=True, capture_output=True, timeout=60)
+    return folder
+
+
+@functools.cache
 def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return that of the server and that of clients, who do not verify anything."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(_MAKE_CERTIFICATE, cwd=folder, check=True, capture_output=True, timeout=60)
-        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.load_cert_chain(Path(folder, "cert.pem"), Path(folder, "key.pem"))
+    folder = _folder().name
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(Path(folder, "cert.pem"), Path(folder, "key.pem"))
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_mode = ssl.CERT_NONE
