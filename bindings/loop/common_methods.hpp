@@ -106,14 +106,14 @@ struct TransportMethods {
 
     /// What loop.sendfile() needs.
     static std::array<PyMethodDef, 2> file_methods() noexcept {
-        return {make_method<&make_empty_waiter>(
-                    "_make_empty_waiter",
-                    "_make_empty_waiter($self, /)\n--\n\n"
-                    "Return a future that is done when nothing is unsent; nothing can be\n"
-                    "written meanwhile. RuntimeError when no file can be sent past it."),
-                make_method<&reset_empty_waiter>(
-                    "_reset_empty_waiter",
-                    "_reset_empty_waiter($self, /)\n--\n\nLet writing go on.")};
+        return {
+            make_method<&make_empty_waiter>(
+                "_make_empty_waiter",
+                "_make_empty_waiter($self, /)\n--\n\n"
+                "Return a future that is done when nothing is unsent; nothing can be\n"
+                "written meanwhile. RuntimeError when no file can be sent past it."),
+            make_method<&reset_empty_waiter>(
+                "_reset_empty_waiter", "_reset_empty_waiter($self, /)\n--\n\nLet writing go on.")};
     }
 
     static PyMethodDef fatal_error_method() noexcept {
