@@ -5,6 +5,7 @@ import contextvars
 import enum
 import socket
 import ssl
+import sys
 import traceback
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, TypeVar, TypeVarTuple, Unpack, final
@@ -25,6 +26,11 @@ class Handle(asyncio.Handle):
 @final
 class TimerHandle(asyncio.TimerHandle):
     _context: contextvars.Context
+
+if sys.version_info >= (3, 14):
+    @final
+    class ThreadSafeHandle(asyncio.Handle):
+        _context: contextvars.Context
 
 class Loop:
     # What asyncio's own code reads and writes.

@@ -6,7 +6,9 @@ import ast
 import importlib.util
 import inspect
 import re
+import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +34,20 @@ def public_names(namespace: dict[str, object]) -> set[str]:
     }
 
 
+def present_statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Look into ``if sys.version_info >= (3, N)``: what holds for this interpreter."""
+    for node in body:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Compare):
+            since = ast.literal_eval(node.test.comparators[0])
+            yield from node.body if sys.version_info >= since else node.orelse
+        else:
+            yield node
+
+
 def declared_names(stub: str) -> set[str]:
     """Return the public names that a stub declares at its top level."""
     names = set()
-    for node in ast.parse(stub).body:
+    for node in present_statements(ast.parse(stub).body):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
