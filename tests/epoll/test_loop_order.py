@@ -207,8 +207,10 @@ def test_threadsafe_callbacks_stand_in_the_same_queue(loop: Loop, how: str) -> N
 
 
 def test_threadsafe_wakes_a_loop_that_waits(loop: Loop) -> None:
-    threading.Timer(0.02, loop.call_soon_threadsafe, (loop.stop,)).start()
+    timer = threading.Timer(0.02, loop.call_soon_threadsafe, (loop.stop,))
+    timer.start()
     run_forever(loop)
+    timer.join()
 
 
 def test_threads_lose_nothing(loop: Loop) -> None:

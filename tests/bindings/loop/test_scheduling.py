@@ -188,9 +188,11 @@ def test_what_is_no_coroutine_is_no_task(loop: epoll.EventLoop) -> None:
 
 
 def test_stop_comes_from_any_thread(loop: epoll.EventLoop) -> None:
-    threading.Timer(0.01, loop.stop).start()
+    timer = threading.Timer(0.01, loop.stop)
+    timer.start()
     started = time.monotonic()
     loop.run_forever()
+    timer.join()
     assert time.monotonic() - started < 10
 
 
