@@ -5,7 +5,7 @@ use_apt_lists() {
     local folder=$1 mirror entry
     shift
     mirror=$(APT_CONFIG='' apt-get indextargets --format '$(SITE)' \
-        'Created-By: Packages' 'Label: Debian' | head -n 1)
+        'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
     [ -n "$mirror" ] ||
         { echo "error: the sources of apt have no mirror of Debian" >&2; return 1; }
     mkdir -p "$folder"/{lists,archives}/partial
